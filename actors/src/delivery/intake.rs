@@ -1,0 +1,305 @@
+//! The intake: partitions assigned to this member, what of them is on its way, and what may be committed.
+
+use super::credits::Credits;
+use super::frontier::{Answered, Frontier};
+use crate::answer::Answer;
+
+/// Partitions of this member by slot. A slot stays with its partition while the process lives; each assignment of it
+/// has a higher epoch than all before.
+#[derive(Debug)]
+pub struct Intake {
+    slots: Vec<Slot>,
+    credits: Credits,
+    last_epoch: u32,
+}
+
+#[derive(Debug)]
+struct Slot {
+    topic: String,
+    partition: i32,
+    assigned: Option<Assigned>,
+}
+
+#[derive(Debug, Default)]
+struct Assigned {
+    epoch: u32,
+    leaving: bool,
+    frontier: Frontier,
+    /// The first offset polled: the broker has it, or has nothing, which comes to the same.
+    first: Option<i64>,
+    /// The last offset the broker said it has.
+    committed: Option<i64>,
+    /// An offset whose commit is not answered yet.
+    committing: Option<i64>,
+}
+
+impl Assigned {
+    /// The frontier, where the broker does not have it yet.
+    fn uncommitted(&self) -> Option<i64> {
+        let known = self.committed.or(self.first)?;
+        self.frontier.position().filter(|position| *position > known)
+    }
+}
+
+/// What an answer did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A record of a current assignment is settled.
+    Settled,
+    /// A record of a current assignment was given up.
+    GivenUp,
+    /// The answer was for an earlier assignment, for a record answered before or for one that was never polled.
+    Stale,
+}
+
+/// An offset to commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Slot of the partition.
+    pub slot: u32,
+    /// Every offset below it is settled.
+    pub offset: i64,
+}
+
+/// How one partition stands, for status and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partition number.
+    pub partition: i32,
+    /// Epoch of the assignment.
+    pub epoch: u32,
+    /// The frontier; `None` before the first record.
+    pub position: Option<i64>,
+    /// The last offset the broker said it has, in this assignment.
+    pub committed: Option<i64>,
+    /// Records on their way.
+    pub in_flight: usize,
+}
+
+impl Intake {
+    /// No partition yet; at most so many records and bytes on their way.
+    #[must_use]
+    pub fn new(limit_records: usize, limit_bytes: usize) -> Self {
+        Self { slots: Vec::new(), credits: Credits::new(limit_records, limit_bytes), last_epoch: 0 }
+    }
+
+    /// A partition comes. Returns its slot and the new epoch. Whatever it still held from before is forgotten.
+    pub fn assign(&mut self, topic: &str, partition: i32) -> (u32, u32) {
+        let slot = self.slot_of(topic, partition).unwrap_or_else(|| {
+            self.slots.push(Slot { topic: topic.to_owned(), partition, assigned: None });
+            to_u32(self.slots.len() - 1)
+        });
+        self.end(slot);
+        self.last_epoch += 1;
+        let epoch = self.last_epoch;
+        self.slots[slot as usize].assigned = Some(Assigned { epoch, ..Assigned::default() });
+        (slot, epoch)
+    }
+
+    /// The slot of a partition that is or was assigned.
+    #[must_use]
+    pub fn slot_of(&self, topic: &str, partition: i32) -> Option<u32> {
+        self.slots.iter().position(|slot| slot.partition == partition && slot.topic == topic).map(to_u32)
+    }
+
+    /// Tracks a polled record and takes its credits. False, and nothing changes, where the partition is not taking
+    /// records (unassigned or leaving) or the offset was polled before.
+    #[must_use]
+    pub fn track(&mut self, slot: u32, offset: i64, bytes: usize) -> bool {
+        let Some(assigned) = self.assigned(slot).filter(|assigned| !assigned.leaving) else { return false };
+        let tracked = assigned.frontier.track(offset, to_u32(bytes));
+        if tracked {
+            assigned.first.get_or_insert(offset);
+            self.credits.take(bytes);
+        }
+        tracked
+    }
+
+    /// Records that may be polled now.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.credits.free()
+    }
+
+    /// Takes the answer for a record.
+    pub fn answer(&mut self, answer: &Answer) -> Effect {
+        let Some(assigned) = self.assigned(answer.slot).filter(|assigned| assigned.epoch == answer.epoch) else {
+            return Effect::Stale;
+        };
+        let frontier = &mut assigned.frontier;
+        let (answered, effect) = if answer.settled {
+            (frontier.settle(answer.offset), Effect::Settled)
+        } else {
+            (frontier.give_up(answer.offset), Effect::GivenUp)
+        };
+        let Answered::Now { bytes } = answered else { return Effect::Stale };
+        self.credits.give_back(1, bytes as usize);
+        effect
+    }
+
+    /// The partition takes no more records; what is on its way may still be answered and committed.
+    pub fn leave(&mut self, slot: u32) {
+        if let Some(assigned) = self.assigned(slot) {
+            assigned.leaving = true;
+        }
+    }
+
+    /// The assignment is over: its credits come back and answers for it are stale from now on.
+    pub fn end(&mut self, slot: u32) {
+        if let Some(assigned) = self.slots.get_mut(slot as usize).and_then(|slot| slot.assigned.take()) {
+            let (records, bytes) = assigned.frontier.owned();
+            self.credits.give_back(records, bytes);
+        }
+    }
+
+    /// Records of a slot that are on their way.
+    #[must_use]
+    pub fn in_flight(&self, slot: u32) -> usize {
+        self.current(slot).map_or(0, |assigned| assigned.frontier.owned().0)
+    }
+
+    /// Records of all partitions that are on their way.
+    #[must_use]
+    pub fn in_flight_in_all(&self) -> usize {
+        self.credits.used_records()
+    }
+
+    /// What is to be committed now: partitions whose frontier passed what the broker has, one commit at a time each.
+    /// Each is remembered as being committed until [`commit_answered`](Self::commit_answered).
+    pub fn begin_commits(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Commit> {
+        let mut commits = Vec::new();
+        for (slot, assigned) in self.slots.iter_mut().enumerate() {
+            let slot = to_u32(slot);
+            let Some(assigned) = assigned.assigned.as_mut().filter(|_| wanted(slot)) else { continue };
+            let Some(offset) = assigned.uncommitted() else { continue };
+            if assigned.committing.is_none() {
+                assigned.committing = Some(offset);
+                commits.push(Commit { slot, offset });
+            }
+        }
+        commits
+    }
+
+    /// The broker answered a commit. An answer that is not for the commit on its way (it is of an earlier
+    /// assignment) changes nothing.
+    pub fn commit_answered(&mut self, commit: Commit, accepted: bool) {
+        if let Some(assigned) = self.assigned(commit.slot).filter(|known| known.committing == Some(commit.offset)) {
+            assigned.committing = None;
+            if accepted {
+                assigned.committed = Some(commit.offset);
+            }
+        }
+    }
+
+    /// Whether a slot has something that the broker does not have.
+    #[must_use]
+    pub fn is_uncommitted(&self, slot: u32) -> bool {
+        self.current(slot).is_some_and(|assigned| assigned.uncommitted().is_some())
+    }
+
+    /// Slots that are assigned.
+    #[must_use]
+    pub fn slots(&self) -> Vec<u32> {
+        (0..to_u32(self.slots.len())).filter(|slot| self.current(*slot).is_some()).collect()
+    }
+
+    /// Topic and partition of a slot.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    #[must_use]
+    pub fn partition(&self, slot: u32) -> (&str, i32) {
+        let slot = &self.slots[slot as usize];
+        (&slot.topic, slot.partition)
+    }
+
+    /// How the assigned partitions stand.
+    pub fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
+        self.slots.iter().filter_map(|slot| {
+            slot.assigned.as_ref().map(|assigned| Standing {
+                topic: &slot.topic,
+                partition: slot.partition,
+                epoch: assigned.epoch,
+                position: assigned.frontier.position(),
+                committed: assigned.committed,
+                in_flight: assigned.frontier.owned().0,
+            })
+        })
+    }
+
+    fn assigned(&mut self, slot: u32) -> Option<&mut Assigned> {
+        self.slots.get_mut(slot as usize)?.assigned.as_mut()
+    }
+
+    fn current(&self, slot: u32) -> Option<&Assigned> {
+        self.slots.get(slot as usize)?.assigned.as_ref()
+    }
+}
+
+fn to_u32(number: usize) -> u32 {
+    u32::try_from(number).expect("partitions of a member and bytes of a record stay far below 2^32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(slot: u32, epoch: u32, offset: i64) -> Answer {
+        Answer { slot, epoch, offset, settled: true }
+    }
+
+    fn all(_: u32) -> bool {
+        true
+    }
+
+    #[test]
+    fn an_answer_from_an_earlier_assignment_moves_nothing() {
+        let mut intake = Intake::new(10, 1000);
+        let (slot, old) = intake.assign("t", 0);
+        assert!(intake.track(slot, 5, 10) && intake.track(slot, 6, 10));
+        let (same, new) = intake.assign("t", 0);
+        assert!(same == slot && new > old && intake.free() == 10);
+        assert!(intake.track(slot, 5, 10));
+        assert_eq!(intake.answer(&settled(slot, old, 5)), Effect::Stale);
+        assert!(intake.begin_commits(all).iter().all(|commit| commit.offset <= 5));
+        assert_eq!(intake.answer(&settled(slot, new, 5)), Effect::Settled);
+        assert_eq!(intake.free(), 10);
+    }
+
+    #[test]
+    fn a_commit_counts_when_it_was_answered_and_is_repeated_when_it_was_refused() {
+        let mut intake = Intake::new(10, 1000);
+        let (slot, epoch) = intake.assign("t", 0);
+        assert!(intake.begin_commits(all).is_empty(), "nothing polled, nothing to commit");
+        assert!(intake.track(slot, 0, 1) && intake.track(slot, 1, 1));
+        intake.answer(&settled(slot, epoch, 0));
+        let first = Commit { slot, offset: 1 };
+        assert_eq!(intake.begin_commits(all), [first]);
+        intake.answer(&settled(slot, epoch, 1));
+        assert!(intake.begin_commits(all).is_empty(), "one at a time");
+        intake.commit_answered(first, false);
+        let second = Commit { slot, offset: 2 };
+        assert_eq!(intake.begin_commits(all), [second]);
+        assert!(intake.is_uncommitted(slot));
+        intake.commit_answered(second, true);
+        assert!(!intake.is_uncommitted(slot) && intake.begin_commits(all).is_empty());
+    }
+
+    #[test]
+    fn a_leaving_partition_takes_nothing_and_ends_when_all_is_answered() {
+        let mut intake = Intake::new(10, 1000);
+        let (slot, epoch) = intake.assign("t", 0);
+        assert!(intake.track(slot, 0, 1) && intake.track(slot, 1, 1));
+        intake.leave(slot);
+        assert!(!intake.track(slot, 2, 1));
+        assert_eq!(intake.in_flight(slot), 2);
+        assert_eq!(intake.answer(&Answer { settled: false, ..settled(slot, epoch, 1) }), Effect::GivenUp);
+        assert_eq!(intake.answer(&settled(slot, epoch, 0)), Effect::Settled);
+        assert_eq!(intake.in_flight(slot), 0);
+        assert_eq!(intake.begin_commits(all), [Commit { slot, offset: 1 }]);
+        intake.end(slot);
+        assert_eq!((intake.free(), intake.slots().len()), (10, 0));
+    }
+}

@@ -1,0 +1,10 @@
+//! The decisions of delivery, pure: inputs and time come as values, what to do goes back as values.
+//!
+//! Nothing here knows rdkafka, actix, tokio, a clock or randomness; a simulator can drive all of it.
+
+pub mod credits;
+pub mod dead_letter;
+pub mod frontier;
+pub mod intake;
+pub mod lanes;
+pub mod retry;

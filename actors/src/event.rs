@@ -1,0 +1,254 @@
+//! Events and their identity: the contract trait, and the CloudEvents 1.0 binary-mode headers that carry who an event is.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use garde::Validate;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::outcome::{ErrorKind, HandlerError};
+use crate::record::{Record, RecordBatch};
+
+/// An event type: its name, its key rule and (by `garde`) its validation.
+///
+/// The value on the wire is plain JSON, so that any client can stand on the other side.
+pub trait Contract: Serialize + DeserializeOwned + JsonSchema + Validate<Context = ()> + 'static {
+    /// CloudEvents `type`, as `<noun>.<verb or kind>.v<number>`.
+    const TYPE: &'static str;
+
+    /// The Kafka key: events of one key are handled in order. `None` where no order is needed.
+    fn key(&self) -> Option<String>;
+}
+
+/// Names of the headers that carry an event's identity.
+pub mod header {
+    /// Identity of the event; with the source, unique for ever.
+    pub const ID: &str = "ce_id";
+    /// Name of the contract.
+    pub const TYPE: &str = "ce_type";
+    /// The service that made the event.
+    pub const SOURCE: &str = "ce_source";
+    /// When it was made, RFC 3339.
+    pub const TIME: &str = "ce_time";
+    /// Version of CloudEvents.
+    pub const SPEC_VERSION: &str = "ce_specversion";
+    /// Shared by everything that one request set off.
+    pub const CORRELATION_ID: &str = "ce_correlationid";
+    /// Id of the event that caused this one.
+    pub const CAUSATION_ID: &str = "ce_causationid";
+    /// W3C trace context, passed on as it came.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// Media type of the value.
+    pub const CONTENT_TYPE: &str = "content-type";
+}
+
+/// Namespace for ids derived from the id of the event that caused them (random, fixed for ever).
+const DERIVED_IDS: Uuid = Uuid::from_u128(0x8f0e_3c62_51b4_4d0a_9a57_0c2d_6be1_f7a3);
+
+/// Headers longer than this are no identity that we pass on or show.
+pub const MAX_IDENTITY_BYTES: usize = 256;
+
+/// A record on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Topic it goes to.
+    pub topic: String,
+    /// Key, or `None` for a record without order.
+    pub key: Option<Vec<u8>>,
+    /// Value, or `None` for a tombstone (only a dead letter has one).
+    pub value: Option<Vec<u8>>,
+    /// Headers in their order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// What ties a new event to what set it off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// Passed on; where absent the new event's own id begins a correlation.
+    pub correlation_id: Option<String>,
+    /// Id of the event that caused the new one.
+    pub causation_id: Option<String>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// A new event, ready to be published.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The event's id.
+    pub id: String,
+    /// Its correlation id.
+    pub correlation_id: String,
+    /// The record to send.
+    pub record: Outgoing,
+}
+
+impl NewEvent {
+    /// An event that a request triggers: a new id.
+    ///
+    /// # Errors
+    /// When the value cannot be written as JSON, which no derived `Serialize` of plain data does.
+    pub fn triggered<E: Contract>(
+        source: &str,
+        topic: &str,
+        event: &E,
+        cause: &Cause,
+    ) -> Result<Self, serde_json::Error> {
+        let value = serde_json::to_vec(event)?;
+        Ok(Self::with_id::<E>(Uuid::now_v7().to_string(), source, topic, event.key(), value, cause))
+    }
+
+    /// An event that a request triggers, whose value is sent as the caller wrote it: members that the contract
+    /// does not know reach the other side too. `value` must decode to `event`.
+    #[must_use]
+    pub fn triggered_with_value<E: Contract>(
+        source: &str,
+        topic: &str,
+        event: &E,
+        value: Vec<u8>,
+        cause: &Cause,
+    ) -> Self {
+        Self::with_id::<E>(Uuid::now_v7().to_string(), source, topic, event.key(), value, cause)
+    }
+
+    /// An event that another one causes. Its id follows from the cause's id, the topic and the contract, so a
+    /// repeated cause makes the same event again and the receiver can tell.
+    ///
+    /// # Errors
+    /// When the value cannot be written as JSON, which no derived `Serialize` of plain data does.
+    pub fn caused_by<C, E: Contract>(
+        cause: &Event<C>,
+        source: &str,
+        topic: &str,
+        event: &E,
+    ) -> Result<Self, serde_json::Error> {
+        let id = Uuid::new_v5(&DERIVED_IDS, format!("{} {topic} {}", cause.id(), E::TYPE).as_bytes()).to_string();
+        let value = serde_json::to_vec(event)?;
+        let ties = Cause {
+            correlation_id: Some(cause.correlation_id().into_owned()),
+            causation_id: Some(cause.id().into_owned()),
+            traceparent: cause.traceparent().map(str::to_owned),
+        };
+        Ok(Self::with_id::<E>(id, source, topic, event.key(), value, &ties))
+    }
+
+    fn with_id<E: Contract>(
+        id: String,
+        source: &str,
+        topic: &str,
+        key: Option<String>,
+        value: Vec<u8>,
+        cause: &Cause,
+    ) -> Self {
+        let correlation_id = cause.correlation_id.clone().unwrap_or_else(|| id.clone());
+        let time = jiff::Timestamp::now();
+        let mut headers = vec![
+            (header::SPEC_VERSION, "1.0".to_owned()),
+            (header::ID, id.clone()),
+            (header::TYPE, E::TYPE.to_owned()),
+            (header::SOURCE, source.to_owned()),
+            (header::TIME, format!("{time:.6}")),
+            (header::CONTENT_TYPE, "application/json".to_owned()),
+            (header::CORRELATION_ID, correlation_id.clone()),
+        ];
+        headers.extend(cause.causation_id.clone().map(|cause| (header::CAUSATION_ID, cause)));
+        headers.extend(cause.traceparent.clone().map(|trace| (header::TRACEPARENT, trace)));
+        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))).collect();
+        Self {
+            id,
+            correlation_id,
+            record: Outgoing { topic: topic.to_owned(), key: key.map(String::into_bytes), value: Some(value), headers },
+        }
+    }
+}
+
+/// The id of a record: its `ce_id`, or `topic/partition/offset` where it has none.
+#[must_use]
+pub fn id_of<'a>(record: &Record<'a>) -> Cow<'a, str> {
+    identity(record, header::ID)
+        .map_or_else(|| format!("{}/{}/{}", record.topic(), record.partition(), record.offset()).into(), Cow::Borrowed)
+}
+
+/// The correlation id of a record; a record without one begins a correlation under its own id.
+#[must_use]
+pub fn correlation_id_of<'a>(record: &Record<'a>) -> Cow<'a, str> {
+    identity(record, header::CORRELATION_ID).map_or_else(|| id_of(record), Cow::Borrowed)
+}
+
+/// A header that is text, neither empty nor too long to be an identity.
+fn identity<'a>(record: &Record<'a>, name: &str) -> Option<&'a str> {
+    let value = record.header(name).filter(|value| !value.is_empty() && value.len() <= MAX_IDENTITY_BYTES)?;
+    std::str::from_utf8(value).ok().filter(|text| !text.chars().any(char::is_control))
+}
+
+/// An event of contract `E` as a handler gets it: the decoded value and the record it came in.
+pub struct Event<E> {
+    value: E,
+    batch: Arc<RecordBatch>,
+    index: usize,
+    attempt: u32,
+}
+
+impl<E> Event<E> {
+    /// The decoded and validated value.
+    pub fn value(&self) -> &E {
+        &self.value
+    }
+
+    /// The record it came in: coordinates, key, bytes, headers.
+    #[must_use]
+    pub fn record(&self) -> Record<'_> {
+        self.batch.record(self.index)
+    }
+
+    /// The event's id: from the headers, or `topic/partition/offset`.
+    #[must_use]
+    pub fn id(&self) -> Cow<'_, str> {
+        id_of(&self.record())
+    }
+
+    /// Who made it, where it says so.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        identity(&self.record(), header::SOURCE)
+    }
+
+    /// Shared by everything that one request set off.
+    #[must_use]
+    pub fn correlation_id(&self) -> Cow<'_, str> {
+        correlation_id_of(&self.record())
+    }
+
+    /// W3C trace context, where it came with one.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        identity(&self.record(), header::TRACEPARENT)
+    }
+
+    /// Number of this attempt, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}
+
+impl<E: Contract> Event<E> {
+    /// Decodes and validates the record at `index`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Undecodable`] where the value is no JSON of the contract, [`ErrorKind::Invalid`] where its
+    /// values break the contract's rules.
+    pub(crate) fn decode(batch: &Arc<RecordBatch>, index: usize, attempt: u32) -> Result<Self, HandlerError> {
+        let bytes = batch
+            .record(index)
+            .value()
+            .ok_or_else(|| HandlerError::new(ErrorKind::Undecodable, "the value is null, and the contract has none"))?;
+        let value: E = serde_json::from_slice(bytes)
+            .map_err(|error| HandlerError::new(ErrorKind::Undecodable, format_args!("not {}: {error}", E::TYPE)))?;
+        value.validate().map_err(|report| HandlerError::new(ErrorKind::Invalid, report.to_string().trim_end()))?;
+        Ok(Self { value, batch: Arc::clone(batch), index, attempt })
+    }
+}

@@ -1,0 +1,485 @@
+//! `HandlerActor`: owns a handler and the lanes in front of it. It runs, retries, dead-letters and answers for records.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task;
+use std::time::{Duration, Instant};
+
+use actix::fut::ActorFuture;
+use actix::{Actor, AsyncContext, Context};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use jiff::Timestamp;
+
+use super::invoke::{Invoke, Run};
+use super::runs::{Running, Runs};
+use crate::answer::{Answer, Answers};
+use crate::delivery::dead_letter::{Cause, dead_letter};
+use crate::delivery::lanes::{LaneKey, Lanes, Unkeyed};
+use crate::delivery::retry::RetryPolicy;
+use crate::event::{Event, correlation_id_of, id_of};
+use crate::inspect::Inspector;
+use crate::journal::{DeadLetterDelayed, HandlerPanicked, Journal, Message as Routed1, Routed};
+use crate::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
+use crate::producer::Producer;
+use crate::record::{Record, RecordBatch};
+use crate::status::HandlerCounters;
+
+/// Records of one batch for one handler.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Work {
+    /// The batch they lie in.
+    pub batch: Arc<RecordBatch>,
+    /// Their indices in it.
+    pub records: Vec<u32>,
+}
+
+/// Give up what was not started of assignments that are closed.
+#[derive(Clone, Copy, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Sweep;
+
+/// How a handler is run.
+#[derive(Clone, Debug)]
+pub struct HandlerConfig {
+    /// Lanes that run at once.
+    pub max_in_flight: usize,
+    /// Attempts and backoff.
+    pub retry: RetryPolicy,
+    /// Order of records without a key.
+    pub unkeyed: Unkeyed,
+}
+
+/// What a handler's actor works with.
+pub(crate) struct Surroundings {
+    pub(crate) group: String,
+    pub(crate) answers: Answers,
+    pub(crate) journal: Journal,
+    pub(crate) inspector: Arc<Inspector>,
+    pub(crate) counters: Arc<HandlerCounters>,
+}
+
+/// One record on its way through the handler.
+struct Item {
+    batch: Arc<RecordBatch>,
+    index: u32,
+    attempts: u32,
+    first_failure: Option<Timestamp>,
+}
+
+impl Item {
+    fn record(&self) -> Record<'_> {
+        self.batch.record(self.index as usize)
+    }
+
+    fn may_start(&self) -> bool {
+        self.record().assignment().is_open()
+    }
+
+    fn answer(&self, settled: bool) -> Answer {
+        let record = self.record();
+        let assignment = record.assignment();
+        Answer { slot: assignment.slot, epoch: assignment.epoch, offset: record.offset(), settled }
+    }
+}
+
+/// Items that go to the handler in one call; those of one lane stand together, in order.
+struct Started<E> {
+    items: Run<(LaneKey, Item)>,
+    events: Run<Event<E>>,
+}
+
+/// What came of it.
+struct Finished {
+    items: Run<(LaneKey, Item)>,
+    results: Run<HandlerResult>,
+    panicked: Option<String>,
+    duration: Duration,
+}
+
+/// Things a lane waits for.
+enum Waited {
+    /// Its backoff is over.
+    Backoff(LaneKey),
+    /// Its dead letter is acknowledged.
+    DeadLettered { lane: LaneKey, item: Item, error: HandlerError, duration: Duration },
+}
+
+type Factory<I> = Rc<dyn Fn() -> I>;
+
+/// The actor around a handler.
+///
+/// Its own state (lanes, what waits for a retry, what waits for the broker) survives a panic of the handler: the
+/// handler alone is made anew.
+pub(crate) struct HandlerActor<I: Invoke> {
+    name: &'static str,
+    config: HandlerConfig,
+    around: Rc<Surroundings>,
+    producer: Producer,
+    factory: Factory<I>,
+    handler: Rc<I>,
+    lanes: Lanes<Item>,
+    runs: Box<dyn Running<(Rc<I>, Started<I::Event>), Finished>>,
+    waits: FuturesUnordered<LocalBoxFuture<'static, Waited>>,
+    answers: Vec<Answer>,
+    counted: [u64; Outcome::ALL.len()],
+}
+
+impl<I: Invoke> HandlerActor<I> {
+    pub(crate) fn new(
+        name: &'static str,
+        config: HandlerConfig,
+        around: Surroundings,
+        producer: Producer,
+        factory: Factory<I>,
+    ) -> Self {
+        Self {
+            name,
+            lanes: Lanes::new(config.max_in_flight),
+            config,
+            around: Rc::new(around),
+            producer,
+            handler: Rc::new(factory()),
+            factory,
+            runs: Box::new(Runs::new(|(handler, started)| run(handler, started))),
+            waits: FuturesUnordered::new(),
+            answers: Vec::new(),
+            counted: [0; Outcome::ALL.len()],
+        }
+    }
+
+    /// Does all that can be done now.
+    fn advance(&mut self, cx: &mut task::Context<'_>) {
+        loop {
+            while let task::Poll::Ready(Some(waited)) = self.waits.poll_next_unpin(cx) {
+                self.waited(waited);
+            }
+            while let Some(finished) = self.runs.next(cx) {
+                self.finish(finished);
+            }
+            while self.runs.waiting() < I::MAX_RUNS
+                && let Some(started) = self.next_run()
+            {
+                let handler = Rc::clone(&self.handler);
+                if let Some(finished) = self.runs.begin((handler, started), cx) {
+                    self.finish(finished);
+                }
+            }
+            // What was begun above may have added a wait that wants its first poll.
+            if !self.waits_want_polling(cx) {
+                break;
+            }
+        }
+        self.flush();
+    }
+
+    /// Polls the waits once more; true when one was over, so that there may be more to do.
+    fn waits_want_polling(&mut self, cx: &mut task::Context<'_>) -> bool {
+        match self.waits.poll_next_unpin(cx) {
+            task::Poll::Ready(Some(waited)) => {
+                self.waited(waited);
+                true
+            }
+            task::Poll::Ready(None) | task::Poll::Pending => false,
+        }
+    }
+
+    /// The next items that may run together, decoded. Items that cannot run are dealt with on the way.
+    fn next_run(&mut self) -> Option<Started<I::Event>> {
+        let mut started = Started { items: Run::new(), events: Run::new() };
+        while started.items.len() < I::MAX_EVENTS_PER_RUN
+            && let Some((lane, item)) = self.lanes.start()
+        {
+            if !item.may_start() {
+                self.answers.push(item.answer(false));
+                self.lanes.release(lane);
+                continue;
+            }
+            let alone = item.attempts > 0;
+            if alone && !started.items.is_empty() {
+                // An event that failed before runs alone, so that it cannot take others with it again.
+                self.lanes.put_back(lane, std::iter::once(item));
+                self.lanes.resume(lane);
+                break;
+            }
+            match decode::<I>(&item) {
+                Ok(event) => {
+                    started.events.push(event);
+                    started.items.push((lane, item));
+                }
+                Err(error) => {
+                    self.fail(lane, item, error, Duration::ZERO, Vec::new());
+                    continue;
+                }
+            }
+            if alone {
+                break;
+            }
+            self.join_followers(lane, &mut started);
+        }
+        (!started.items.is_empty()).then_some(started)
+    }
+
+    /// Takes more items of a lane into the run, as long as they can run with it.
+    fn join_followers(&mut self, lane: LaneKey, started: &mut Started<I::Event>) {
+        while started.items.len() < I::MAX_EVENTS_PER_RUN {
+            let mut event = None;
+            let joined = self.lanes.join(lane, |item| {
+                event = (item.attempts == 0 && item.may_start()).then(|| decode::<I>(item).ok()).flatten();
+                event.is_some()
+            });
+            let (Some(item), Some(event)) = (joined, event) else { break };
+            started.events.push(event);
+            started.items.push((lane, item));
+        }
+    }
+
+    /// Deals with what a call to the handler answered.
+    fn finish(&mut self, finished: Finished) {
+        if let Some(message) = finished.panicked {
+            self.around.journal.write(HandlerPanicked { handler: self.name, message: &message });
+            self.around.counters.restarted(&message);
+            self.handler = Rc::new((self.factory)());
+        }
+        let duration = finished.duration;
+        let mut rest = finished.items.into_iter().zip(finished.results).peekable();
+        while let Some(((lane, item), result)) = rest.next() {
+            let Some(error) = self.settle_if_done(&item, result, duration) else {
+                if rest.peek().is_none_or(|((next, _), _)| *next != lane) {
+                    self.lanes.release(lane);
+                }
+                continue;
+            };
+            // The first failure of a lane. Whatever of the lane is done behind it is done; the rest waits with it.
+            let mut followers = Vec::new();
+            while let Some(((_, item), result)) = rest.next_if(|((next, _), _)| *next == lane) {
+                match result {
+                    Ok(done) => self.settle(&item, done.into(), duration, None),
+                    Err(_) => followers.push(item),
+                }
+            }
+            self.fail(lane, item, error, duration, followers);
+        }
+    }
+
+    fn settle_if_done(&mut self, item: &Item, result: HandlerResult, duration: Duration) -> Option<HandlerError> {
+        match result {
+            Ok(done) => {
+                self.settle(item, done.into(), duration, None);
+                None
+            }
+            Err(error) => Some(error),
+        }
+    }
+
+    /// An attempt failed: another one after a pause, or a dead letter. The lane waits in both cases, followers behind.
+    fn fail(&mut self, lane: LaneKey, mut item: Item, error: HandlerError, duration: Duration, followers: Vec<Item>) {
+        item.attempts += 1;
+        let now = Timestamp::now();
+        item.first_failure.get_or_insert(now);
+        let another = if error.kind.is_transient() { self.config.retry.backoff(item.attempts, random()) } else { None };
+        match another {
+            Some(pause) => {
+                self.tell(&item, Outcome::Retry, duration, Some(&error.message));
+                self.lanes.put_back(lane, std::iter::once(item).chain(followers).collect::<Vec<_>>().into_iter());
+                self.waits.push(tokio::time::sleep(pause).map(move |()| Waited::Backoff(lane)).boxed_local());
+            }
+            None => {
+                self.lanes.put_back(lane, followers.into_iter());
+                let write = write_dead_letter(
+                    Rc::clone(&self.around),
+                    self.producer.clone(),
+                    self.config.retry,
+                    self.name,
+                    item,
+                    error,
+                    now,
+                );
+                self.waits.push(
+                    write.map(move |(item, error)| Waited::DeadLettered { lane, item, error, duration }).boxed_local(),
+                );
+            }
+        }
+    }
+
+    fn waited(&mut self, waited: Waited) {
+        match waited {
+            Waited::Backoff(lane) => self.lanes.resume(lane),
+            Waited::DeadLettered { lane, item, error, duration } => {
+                self.settle(&item, Outcome::DeadLettered, duration, Some(&error.message));
+                self.lanes.resume(lane);
+            }
+        }
+    }
+
+    /// The record needs nothing more.
+    fn settle(&mut self, item: &Item, outcome: Outcome, duration: Duration, error: Option<&str>) {
+        self.tell(item, outcome, duration, error);
+        self.answers.push(item.answer(true));
+    }
+
+    /// One journal line and one slot of the ring per attempt that ended.
+    fn tell(&mut self, item: &Item, outcome: Outcome, duration: Duration, error: Option<&str>) {
+        self.counted[outcome as usize] += 1;
+        let record = item.record();
+        let (id, correlation_id) = (id_of(&record), correlation_id_of(&record));
+        let message = Routed1 {
+            topic: record.topic(),
+            partition: record.partition(),
+            offset: record.offset(),
+            key: record.key(),
+            value: record.value(),
+            id: &id,
+            correlation_id: &correlation_id,
+            handler: self.name,
+            outcome,
+            // A failed attempt is counted already; one that went well is the next.
+            attempt: if error.is_some() { item.attempts } else { item.attempts + 1 },
+            duration,
+            error,
+        };
+        if Routed1::is_read() {
+            self.around.journal.write(message);
+        }
+        self.around.inspector.keep(Timestamp::now(), &message);
+    }
+
+    /// Sends what was collected: answers upstream, counts to the metrics and the status.
+    fn flush(&mut self) {
+        for outcome in Outcome::ALL {
+            let count = std::mem::take(&mut self.counted[outcome as usize]);
+            if count > 0 {
+                self.around.journal.write(Routed { handler: self.name, outcome, count });
+                self.around.counters.ended(outcome, count);
+            }
+        }
+        self.around.counters.set_depth(self.lanes.queued(), self.lanes.running());
+        if !self.answers.is_empty() {
+            // The receiver goes away only with the consumer's thread, when nobody needs answers any more.
+            let _ = self.around.answers.send(std::mem::take(&mut self.answers));
+        }
+    }
+}
+
+/// Decodes under the guard too: a contract's own `Deserialize` or validation may panic.
+fn decode<I: Invoke>(item: &Item) -> Result<Event<I::Event>, HandlerError> {
+    catch_unwind(AssertUnwindSafe(|| Event::decode(&item.batch, item.index as usize, item.attempts + 1)))
+        .unwrap_or_else(|panic| Err(HandlerError::new(ErrorKind::Undecodable, panic_message(&*panic))))
+}
+
+/// Calls the handler; a panic in it ends here.
+async fn run<I: Invoke>(handler: Rc<I>, started: Started<I::Event>) -> Finished {
+    let began = Instant::now();
+    let called = AssertUnwindSafe(handler.invoke(&started.events)).catch_unwind().await;
+    let (results, panicked) = match called {
+        Ok(results) => (results, None),
+        Err(panic) => {
+            let message = panic_message(&*panic);
+            let error = HandlerError::new(ErrorKind::Panic, &message);
+            (started.items.iter().map(|_| Err(error.clone())).collect(), Some(message))
+        }
+    };
+    Finished { items: started.items, results, panicked, duration: began.elapsed() }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.as_deref().unwrap_or("without a message"))
+}
+
+/// Writes the dead letter, however long it takes: until the broker has it, the record stays owned.
+async fn write_dead_letter(
+    around: Rc<Surroundings>,
+    producer: Producer,
+    pauses: RetryPolicy,
+    handler: &'static str,
+    item: Item,
+    error: HandlerError,
+    last_failure: Timestamp,
+) -> (Item, HandlerError) {
+    let cause = Cause {
+        group: &around.group,
+        handler,
+        error: &error,
+        attempts: item.attempts,
+        first_failure: item.first_failure.unwrap_or(last_failure),
+        last_failure,
+    };
+    let letter = dead_letter(&item.record(), &cause);
+    let mut attempt = 0;
+    while let Err(problem) = producer.send(letter.clone()).await {
+        attempt += 1;
+        let pause = pauses.pause(attempt, random());
+        if attempt == 1 {
+            around.counters.dead_letter_delayed(1);
+        }
+        around.journal.write(DeadLetterDelayed { handler, topic: &letter.topic, error: &problem, attempt, pause });
+        tokio::time::sleep(pause).await;
+    }
+    if attempt > 0 {
+        around.counters.dead_letter_delayed(-1);
+    }
+    (item, error)
+}
+
+/// A number in 0..1 for jitter; taken from the random half of a fresh id, so that no generator has to be kept.
+fn random() -> f64 {
+    let bits = uuid::Uuid::now_v7().as_u128() & u128::from(u32::MAX);
+    f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+impl<I: Invoke> Actor for HandlerActor<I> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // The router waits for each message to be taken, so that one at a time is the rule.
+        ctx.set_mailbox_capacity(16);
+        ctx.spawn(Advance);
+    }
+}
+
+/// Polled with the actor whenever its mailbox or something it waits for woke it.
+struct Advance;
+
+impl<I: Invoke> ActorFuture<HandlerActor<I>> for Advance {
+    type Output = ();
+
+    fn poll(
+        self: std::pin::Pin<&mut Self>,
+        actor: &mut HandlerActor<I>,
+        _: &mut Context<HandlerActor<I>>,
+        cx: &mut task::Context<'_>,
+    ) -> task::Poll<()> {
+        actor.advance(cx);
+        task::Poll::Pending
+    }
+}
+
+impl<I: Invoke> actix::Handler<Work> for HandlerActor<I> {
+    type Result = ();
+
+    fn handle(&mut self, Work { batch, records }: Work, _: &mut Self::Context) {
+        for index in records {
+            let record = batch.record(index as usize);
+            let lane =
+                LaneKey::of(record.topic(), record.partition(), record.offset(), record.key(), self.config.unkeyed);
+            let item = Item { batch: Arc::clone(&batch), index, attempts: 0, first_failure: None };
+            self.lanes.push(lane, item);
+        }
+    }
+}
+
+impl<I: Invoke> actix::Handler<Sweep> for HandlerActor<I> {
+    type Result = ();
+
+    fn handle(&mut self, _: Sweep, _: &mut Self::Context) {
+        let swept = self.lanes.sweep(|item| !item.may_start());
+        self.answers.extend(swept.iter().map(|item| item.answer(false)));
+        // `Advance` is polled after each message and sends them.
+    }
+}

@@ -1,0 +1,70 @@
+//! What a handler is: a type that answers for events of one contract. Everything around it is its `HandlerActor`.
+
+mod actor;
+mod invoke;
+mod runs;
+
+use std::future::Future;
+
+pub(crate) use actor::{HandlerActor, Surroundings};
+pub use actor::{HandlerConfig, Sweep, Work};
+pub(crate) use invoke::{Each, InBatches, Invoke};
+
+use crate::event::{Contract, Event};
+use crate::outcome::HandlerResult;
+
+/// Handles events one by one. Events of different keys are handled concurrently, those of one key in order.
+///
+/// It lives on one thread: state may be in a `Cell` or `RefCell`, and blocking code belongs into
+/// `tokio::task::spawn_blocking`. A panic is caught: the event in hand counts as a failed attempt, and a new handler
+/// with fresh state takes over.
+///
+/// ```
+/// use actors::{Contract, Done, Event, Handler, HandlerResult};
+/// # use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, schemars::JsonSchema, garde::Validate)]
+/// struct Greeting {
+///     #[garde(length(min = 1))]
+///     name: String,
+/// }
+///
+/// impl Contract for Greeting {
+///     const TYPE: &'static str = "greeting.v1";
+///     fn key(&self) -> Option<String> {
+///         Some(self.name.clone())
+///     }
+/// }
+///
+/// struct GreetingActor;
+///
+/// impl Handler for GreetingActor {
+///     type Event = Greeting;
+///
+///     async fn handle(&self, event: &Event<Greeting>) -> HandlerResult {
+///         println!("hello {}", event.value().name);
+///         Ok(Done::Handled)
+///     }
+/// }
+/// ```
+pub trait Handler: 'static {
+    /// The contract it handles.
+    type Event: Contract;
+
+    /// Handles one event.
+    ///
+    /// At least once: after a crash the same event comes again, with the same id.
+    fn handle(&self, event: &Event<Self::Event>) -> impl Future<Output = HandlerResult>;
+}
+
+/// Handles events by the batch, one batch at a time: for a database that wants one transaction for many.
+pub trait BatchHandler: 'static {
+    /// The contract it handles.
+    type Event: Contract;
+
+    /// Handles a batch and answers for each event, in the order of `events`.
+    ///
+    /// Events of one key stand in order. Where one of them fails, answer the same for those of its key behind it, or
+    /// they will have been handled before it. An event that failed before comes alone.
+    fn handle_batch(&self, events: &[Event<Self::Event>]) -> impl Future<Output = Vec<HandlerResult>>;
+}

@@ -1,0 +1,126 @@
+//! Health as measured: liveness, readiness, and the whole status of a service.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+
+use super::problem::Problem;
+use crate::escalation::Escalation;
+use crate::kafka::Sink;
+use crate::status::{ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus};
+
+/// Everything that is measured of a service, for whoever asks.
+#[derive(Clone)]
+pub struct Health {
+    pub(crate) service: &'static str,
+    pub(crate) brokers: String,
+    pub(crate) sink: Sink,
+    pub(crate) consumer: Arc<ConsumerBoard>,
+    /// Name, topic and counters of each handler.
+    pub(crate) handlers: Vec<(&'static str, String, Arc<HandlerCounters>)>,
+    pub(crate) escalation: Escalation,
+    pub(crate) stopping: Arc<AtomicBool>,
+}
+
+/// Whether a service should be sent requests, and if not, why.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    /// Whether it should.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    service: &'static str,
+    ready: bool,
+    reasons: Vec<String>,
+    broker: BrokerStatus,
+    producer: ProducerStatus,
+    consumer: ConsumerStatus,
+    actors: Vec<HandlerStatus>,
+}
+
+#[derive(Serialize)]
+struct BrokerStatus {
+    addresses: String,
+    reachable: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProducerStatus {
+    reachable: bool,
+    in_flight: usize,
+}
+
+impl Health {
+    /// Readiness as measured now.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.judge(&self.consumer.status(), &self.handlers())
+    }
+
+    fn handlers(&self) -> Vec<HandlerStatus> {
+        self.handlers.iter().map(|(name, topic, counters)| counters.status(name, topic)).collect()
+    }
+
+    fn judge(&self, consumer: &ConsumerStatus, handlers: &[HandlerStatus]) -> Readiness {
+        let mut reasons = Vec::new();
+        if self.stopping.load(Ordering::Relaxed) {
+            reasons.push("stopping".to_owned());
+        }
+        if let Some(cause) = self.escalation.cause() {
+            reasons.push(cause.message);
+        }
+        if !self.sink.is_reachable() {
+            reasons.push("the producer reaches no broker".to_owned());
+        }
+        match consumer.state {
+            ConsumerState::Assigned if consumer.broker_reachable => {}
+            ConsumerState::Assigned => reasons.push("the consumer reaches no broker".to_owned()),
+            state => reasons.push(format!("the consumer is {state:?}").to_lowercase()),
+        }
+        for handler in handlers.iter().filter(|handler| handler.delayed_dead_letters > 0) {
+            let count = handler.delayed_dead_letters;
+            reasons.push(format!("{} has {count} dead letters that cannot be written", handler.name));
+        }
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    fn status(&self) -> Status {
+        let consumer = self.consumer.status();
+        let actors = self.handlers();
+        let Readiness { ready, reasons } = self.judge(&consumer, &actors);
+        let producer = ProducerStatus { reachable: self.sink.is_reachable(), in_flight: self.sink.in_flight() };
+        let reachable = producer.reachable || consumer.broker_reachable;
+        let broker = BrokerStatus { addresses: self.brokers.clone(), reachable };
+        Status { service: self.service, ready, reasons, broker, producer, consumer, actors }
+    }
+}
+
+/// `GET /livez` and `GET /readyz`.
+pub fn health_routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/livez", web::get().to(|| async { HttpResponse::Ok().json(serde_json::json!({"status": "alive"})) }))
+        .route("/readyz", web::get().to(readyz));
+}
+
+async fn readyz(health: web::Data<Health>) -> HttpResponse {
+    let readiness = health.readiness();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    HttpResponse::build(status).json(readiness)
+}
+
+/// The measured state of broker, producer, consumer and actors.
+///
+/// # Errors
+/// Never; it is a handler like the others.
+pub async fn status_of(health: web::Data<Health>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(health.status()))
+}

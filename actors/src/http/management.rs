@@ -1,0 +1,83 @@
+//! The management listener: routed messages, metrics, status and health, for operators, on a port of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use futures_util::StreamExt as _;
+use futures_util::stream::{Stream, select};
+use serde::Serialize;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
+
+use super::health::{health_routes, status_of};
+use super::problem::Problem;
+use crate::inspect::{Inspector, KEPT_MESSAGES, Query, RoutedMessage};
+use crate::telemetry;
+
+/// A comment so often keeps proxies from closing a quiet stream.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+#[derive(Serialize)]
+struct Found {
+    messages: Vec<RoutedMessage>,
+}
+
+pub(crate) fn management_routes(config: &mut web::ServiceConfig) {
+    config
+        .configure(health_routes)
+        .route("/status", web::get().to(status_of))
+        .route("/metrics", web::get().to(metrics))
+        .route("/messages", web::get().to(messages))
+        .route("/messages/stream", web::get().to(stream));
+}
+
+async fn metrics() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::metrics())
+}
+
+async fn messages(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> Result<web::Json<Found>, Problem> {
+    if query.limit.is_some_and(|limit| !(1..=KEPT_MESSAGES).contains(&limit)) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, format!("limit: 1 to {KEPT_MESSAGES}")));
+    }
+    Ok(web::Json(Found { messages: inspector.find(&query) }))
+}
+
+async fn stream(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header(("cache-control", "no-store"))
+        .streaming(events(query.into_inner(), &inspector))
+}
+
+/// The messages from now on as Server-Sent Events; `limit` ends the stream after so many.
+fn events(
+    query: Query,
+    inspector: &Inspector,
+) -> impl Stream<Item = Result<web::Bytes, std::convert::Infallible>> + use<> {
+    let limit = query.limit.unwrap_or(usize::MAX);
+    let live = BroadcastStream::new(inspector.follow()).filter_map(move |message| {
+        let event = match message {
+            Ok(message) if query.matches(&message) => {
+                let json = serde_json::to_string(&message).expect("a routed message is plain data");
+                Some(format!("event: message\nid: {}\ndata: {json}\n\n", message.id))
+            }
+            Ok(_) => None,
+            // The follower was too slow: it is told so, instead of being shown a stream with a hole.
+            Err(BroadcastStreamRecvError::Lagged(missed)) => {
+                Some(format!("event: missed\ndata: {{\"missed\":{missed}}}\n\n"))
+            }
+        };
+        std::future::ready(event)
+    });
+    let live = live.take(limit);
+    let mut interval = tokio::time::interval(KEEP_ALIVE);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let quiet = IntervalStream::new(interval).map(|_| ": keep-alive\n\n".to_owned());
+    // The first comment comes at once: it tells the client that it is following. `None` ends the whole when the live
+    // part has ended.
+    select(live.map(Some).chain(futures_util::stream::iter([None])), quiet.map(Some))
+        .take_while(|event| std::future::ready(event.is_some()))
+        .filter_map(|event| std::future::ready(event.map(|event| Ok(web::Bytes::from(event)))))
+}

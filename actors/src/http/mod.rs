@@ -1,0 +1,14 @@
+//! HTTP: requests parsed into contract values, events published, problems told, and the management listener.
+
+mod body;
+mod health;
+mod management;
+mod problem;
+mod publish;
+
+pub(crate) use body::check;
+pub use body::{Body, MAX_BODY_BYTES};
+pub use health::{Health, Readiness, health_routes, status_of};
+pub(crate) use management::management_routes;
+pub use problem::{FieldProblem, Problem, fallbacks};
+pub use publish::{Published, Publisher, cause_of, topic_problem};

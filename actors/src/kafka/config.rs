@@ -1,0 +1,203 @@
+//! Which broker, and the librdkafka properties of a client, each with its reason.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaResult;
+
+use super::embedded::EmbeddedBroker;
+
+/// Where the records live.
+#[derive(Clone, Debug)]
+pub enum Broker {
+    /// A Kafka cluster: `host:port`, separated by commas.
+    Cluster(String),
+    /// The embedded broker: volatile, for development and tests.
+    Embedded(Arc<EmbeddedBroker>),
+}
+
+impl Broker {
+    /// `host:port`, separated by commas.
+    #[must_use]
+    pub fn bootstrap(&self) -> String {
+        match self {
+            Self::Cluster(servers) => servers.clone(),
+            Self::Embedded(broker) => broker.bootstrap(),
+        }
+    }
+}
+
+/// How to speak to Kafka.
+#[derive(Clone)]
+pub struct KafkaConfig {
+    /// Where.
+    pub broker: Broker,
+    /// Consumer group.
+    pub group: String,
+    /// Name of the client in the broker's logs and quotas.
+    pub client_id: String,
+    /// How long a record may wait for its acknowledgement.
+    pub delivery_timeout: Duration,
+    /// Properties passed through to librdkafka; they win over ours.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names only: a property's value may be a password.
+        f.debug_struct("KafkaConfig")
+            .field("bootstrap", &self.broker.bootstrap())
+            .field("group", &self.group)
+            .field("client_id", &self.client_id)
+            .field("delivery_timeout", &self.delivery_timeout)
+            .field("properties", &self.properties.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// Properties that the delivery guarantees stand on; passing them through is refused.
+const OURS: [&str; 8] = [
+    "bootstrap.servers",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "acks",
+    "request.required.acks",
+    "partition.assignment.strategy",
+];
+
+/// Why a property can't be passed through, or `None` where librdkafka takes it.
+pub(crate) fn property_problem(name: &str, value: &str) -> Option<String> {
+    if OURS.contains(&name) {
+        return Some(format!("{name} is set by the service: its guarantees depend on it"));
+    }
+    // The value is left out of the message: it may be a password.
+    let mut probe = ClientConfig::new();
+    probe.set(name, value);
+    probe.create_native_config().err().map(|error| match error {
+        rdkafka::error::KafkaError::ClientConfig(_, description, _, _) => description.replace(value, "..."),
+        _ => "librdkafka does not take it".to_owned(),
+    })
+}
+
+impl KafkaConfig {
+    /// Messages of a dead letter may pass the topic's limit by its added headers, so the client allows more.
+    const MAX_MESSAGE_BYTES: &'static str = "2097152";
+
+    fn common(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.broker.bootstrap())
+            .set("client.id", &self.client_id)
+            .set("message.max.bytes", Self::MAX_MESSAGE_BYTES)
+            // The measured state of the broker and the lag come from here.
+            .set("statistics.interval.ms", "1000")
+            // Kafka's own client metrics subscription: traffic that nobody asked for.
+            .set("enable.metrics.push", "false")
+            .set("socket.keepalive.enable", "true")
+            // A broker that comes back is found within a second instead of ten.
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("allow.auto.create.topics", "false");
+        config
+    }
+
+    fn pass_through(&self, mut config: ClientConfig) -> ClientConfig {
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config
+    }
+
+    pub(super) fn consumer(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("group.id", &self.group)
+            // The frontier is the only thing that is ever committed.
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            // The default of a second cuts the draining of a backlog to a fifth.
+            .set("fetch.queue.backoff.ms", "5")
+            .set("queued.min.messages", "10000")
+            // Of the default 64 MiB nothing is gained.
+            .set("queued.max.messages.kbytes", "16384");
+        match &self.broker {
+            Broker::Cluster(_) if self.new_group_protocol() => {}
+            Broker::Cluster(_) => {
+                config
+                    .set("partition.assignment.strategy", "cooperative-sticky")
+                    .set("session.timeout.ms", "6000")
+                    .set("heartbeat.interval.ms", "2000");
+            }
+            // The mock's classic protocol takes a session timeout to rebalance, the new one 0.2 s.
+            Broker::Embedded(_) => {
+                config.set("group.protocol", "consumer").set("fetch.wait.max.ms", "10");
+            }
+        }
+        self.pass_through(config)
+    }
+
+    /// KIP-848: the broker decides session and assignor, and setting them here is an error.
+    fn new_group_protocol(&self) -> bool {
+        self.properties.get("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer"))
+    }
+
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // Java's placement, so that a key lies in the same partition whoever wrote it.
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
+            .set("queue.buffering.max.messages", "20000")
+            .set("queue.buffering.max.kbytes", "32768")
+            // A lone request is sent at once; under load librdkafka batches what queues meanwhile. The mock
+            // cluster loses its batching below 2 ms and runs into its limit of batches.
+            .set("linger.ms", if matches!(self.broker, Broker::Embedded(_)) { "2" } else { "0" });
+        self.pass_through(config)
+    }
+
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.pass_through(self.common())
+    }
+
+    /// Checks that clients can be made of this.
+    ///
+    /// # Errors
+    /// What librdkafka says.
+    pub(super) fn check(config: &ClientConfig) -> KafkaResult<()> {
+        config.create_native_config().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_that_librdkafka_does_not_know_or_that_is_ours_is_refused_without_its_value() {
+        assert_eq!(property_problem("linger.ms", "5"), None);
+        assert!(property_problem("enable.auto.commit", "true").unwrap().contains("guarantees"));
+        assert!(property_problem("no.such.thing", "5").unwrap().contains("no.such.thing"));
+        let problem = property_problem("linger.ms", "s3cret").unwrap();
+        assert!(!problem.contains("s3cret"), "{problem}");
+    }
+
+    #[test]
+    fn passwords_stay_out_of_the_debug_output() {
+        let config = KafkaConfig {
+            broker: Broker::Cluster("localhost:9092".into()),
+            group: "g".into(),
+            client_id: "c".into(),
+            delivery_timeout: Duration::from_secs(1),
+            properties: [("sasl.password".to_owned(), "s3cret".to_owned())].into(),
+        };
+        let shown = format!("{config:?}");
+        assert!(shown.contains("sasl.password") && !shown.contains("s3cret"), "{shown}");
+    }
+}

@@ -1,0 +1,18 @@
+//! The only rooms that know rdkafka: where records come in, where they go out, topics, and the embedded broker.
+
+mod config;
+mod embedded;
+// librdkafka's queue API has no safe binding, and it makes the pipeline 1.4 to 1.7 times as fast as one poll per record.
+#[allow(unsafe_code)]
+mod ffi;
+mod sink;
+mod source;
+mod statistics;
+mod topics;
+
+pub(crate) use config::property_problem;
+pub use config::{Broker, KafkaConfig};
+pub use embedded::EmbeddedBroker;
+pub use sink::{Delivery, PublishError, Reply, Sink};
+pub use source::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
+pub use topics::{TopicSpec, TopicsError, ensure_topics};

@@ -1,0 +1,348 @@
+//! Where records come in: one consumer, read in batches; rebalances come out as events that the caller answers.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::config::KafkaConfig;
+use super::ffi::{QueuedConsumer, RawMessage};
+use super::statistics::{PartitionStatistics, Statistics};
+use crate::journal::{ClientError, ClientLog, Journal};
+use crate::record::RawRecord;
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// Topic.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+}
+
+/// An offset of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionOffset {
+    /// Topic.
+    pub topic: String,
+    /// Partition number.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+/// The broker's answer for one partition of a commit.
+#[derive(Debug)]
+pub struct CommitAnswer {
+    /// Partition and the offset that was to be committed.
+    pub committed: PartitionOffset,
+    /// Why it was refused.
+    pub error: Option<RDKafkaErrorCode>,
+}
+
+/// What happened besides records.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// Partitions come; answer with [`Source::accept`].
+    Assigned(Vec<TopicPartition>),
+    /// Partitions leave; answer with [`Source::release`]. When they are lost, another member has them already.
+    Revoked {
+        /// Which.
+        partitions: Vec<TopicPartition>,
+        /// Whether they were taken without asking.
+        lost: bool,
+    },
+    /// A second passed: whether a broker is reached, and the watermarks that are known.
+    Measured {
+        /// Whether a broker is connected and answers.
+        reachable: bool,
+        /// Per partition: the high watermark, and librdkafka's own lag.
+        watermarks: Vec<(TopicPartition, Option<i64>, Option<i64>)>,
+    },
+}
+
+/// The source cannot go on; a new one must be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The client could not be made.
+    #[error("the consumer could not be made: {0}")]
+    Open(KafkaError),
+    /// The client met a fatal error.
+    #[error("the consumer met a fatal error: {0}")]
+    Fatal(KafkaError),
+    /// A record came outside the forwarded queue: taking it in could break the order of its partition.
+    #[error("a record of {topic}/{partition} came outside the queue")]
+    Astray {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+    },
+}
+
+/// One record as it comes off the queue.
+pub struct Message<'a>(&'a RawMessage<'a>);
+
+impl<'a> Message<'a> {
+    /// A number that is the same for records of one topic while the assignment does not change.
+    #[must_use]
+    pub fn topic_handle(&self) -> usize {
+        self.0.topic_handle()
+    }
+
+    /// Topic.
+    #[must_use]
+    pub fn topic(&self) -> Cow<'a, str> {
+        self.0.topic()
+    }
+
+    /// Partition.
+    #[must_use]
+    pub fn partition(&self) -> i32 {
+        self.0.partition()
+    }
+
+    /// Offset, timestamp, key and value.
+    #[must_use]
+    pub fn raw(&self) -> RawRecord<'a> {
+        RawRecord {
+            offset: self.0.offset(),
+            timestamp_ms: self.0.timestamp_ms(),
+            key: self.0.key(),
+            value: self.0.value(),
+        }
+    }
+
+    /// Headers in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+        self.0.headers()
+    }
+}
+
+/// A member of a consumer group. Used from one thread, which must call [`poll_events`](Source::poll_events) many
+/// times a second: rebalances, statistics and the member's liveness hang on it.
+pub struct Source {
+    consumer: QueuedConsumer<SourceContext>,
+    events: Receiver<SourceEvent>,
+    journal: Journal,
+}
+
+/// How many things besides records are served by one call; a start-up has some tens.
+const MAX_EVENTS_PER_POLL: usize = 64;
+
+impl Source {
+    /// Joins the group and subscribes to the topics; assignments come as events.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the configuration or the subscription.
+    pub fn open(config: &KafkaConfig, topics: &[&str], journal: &Journal) -> Result<Self, SourceError> {
+        let (sender, events) = mpsc::channel();
+        let context = SourceContext { events: sender, closing: AtomicBool::new(false), journal: journal.clone() };
+        let consumer: BaseConsumer<SourceContext> =
+            config.consumer().create_with_context(context).map_err(SourceError::Open)?;
+        let consumer = QueuedConsumer::new(consumer);
+        consumer.consumer().subscribe(topics).map_err(SourceError::Open)?;
+        Ok(Self { consumer, events, journal: journal.clone() })
+    }
+
+    /// Takes up to `max` records: waits up to `wait` for the first, and takes what else is there.
+    pub fn read(&mut self, max: usize, wait: Duration, mut each: impl FnMut(&Message<'_>)) -> usize {
+        let journal = &self.journal;
+        self.consumer.read(max, wait, |raw| match raw.error() {
+            None => each(&Message(raw)),
+            Some(error) => journal.write(ClientError {
+                client: "consumer",
+                error: &error,
+                reason: &format!("{}/{}", raw.topic(), raw.partition()),
+            }),
+        })
+    }
+
+    /// Serves rebalances, statistics and errors; never waits.
+    ///
+    /// # Errors
+    /// When this source cannot go on.
+    pub fn poll_events(&mut self) -> Result<Vec<SourceEvent>, SourceError> {
+        let mut events = Vec::new();
+        for _ in 0..MAX_EVENTS_PER_POLL {
+            let polled = self.consumer.consumer().poll(Duration::ZERO);
+            let before = events.len();
+            events.extend(self.events.try_iter());
+            match polled {
+                None if events.len() == before => break,
+                None => {}
+                Some(Ok(record)) => {
+                    use rdkafka::message::Message as _;
+                    return Err(SourceError::Astray {
+                        topic: record.topic().to_owned(),
+                        partition: record.partition(),
+                    });
+                }
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(SourceError::Fatal(error)),
+                // The context's `error` has written it to the journal.
+                Some(Err(_)) => {}
+            }
+        }
+        Ok(events)
+    }
+
+    /// Answers [`SourceEvent::Assigned`]: fetching begins at the committed offsets.
+    ///
+    /// # Errors
+    /// When librdkafka refuses; then the member has to leave and to join again.
+    pub fn accept(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        for partition in partitions {
+            self.consumer.forward(&partition.topic, partition.partition);
+        }
+        let list = list_of(partitions);
+        let consumer = self.consumer.consumer();
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
+            _ => consumer.assign(&list),
+        }
+        .map_err(SourceError::Fatal)
+    }
+
+    /// Answers [`SourceEvent::Revoked`]: the partitions belong to others from now on.
+    ///
+    /// # Errors
+    /// When librdkafka refuses; then the member has to leave and to join again.
+    pub fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        let consumer = self.consumer.consumer();
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(&list_of(partitions)),
+            _ => consumer.unassign(),
+        }
+        .map_err(SourceError::Fatal)?;
+        for partition in partitions {
+            self.consumer.unforward(&partition.topic, partition.partition);
+        }
+        Ok(())
+    }
+
+    /// Begins a commit; the answers come out of [`commit_answers`](Self::commit_answers).
+    ///
+    /// # Errors
+    /// When it could not even be begun.
+    pub fn commit(&mut self, offsets: &[PartitionOffset]) -> Result<(), RDKafkaErrorCode> {
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for at in offsets {
+            // Refused only for offsets below zero that mean something special, which a frontier never is.
+            let _ = list.add_partition_offset(&at.topic, at.partition, Offset::Offset(at.offset));
+        }
+        self.consumer.commit(&list)
+    }
+
+    /// The answers of the next answered commit, waiting up to `wait`; `None` when there is none yet.
+    pub fn commit_answers(&mut self, wait: Duration) -> Option<Vec<CommitAnswer>> {
+        let answers = self.consumer.commit_answers(wait)?;
+        Some(
+            answers
+                .into_iter()
+                .map(|answer| CommitAnswer {
+                    committed: PartitionOffset {
+                        topic: answer.topic,
+                        partition: answer.partition,
+                        offset: answer.offset,
+                    },
+                    error: answer.error,
+                })
+                .collect(),
+        )
+    }
+
+    /// Begins to leave the group: what is assigned comes back as [`SourceEvent::Revoked`].
+    pub fn leave(&mut self) {
+        self.consumer.consumer().unsubscribe();
+    }
+
+    /// Whether nothing is assigned.
+    #[must_use]
+    pub fn is_unassigned(&self) -> bool {
+        self.consumer.consumer().assignment().is_ok_and(|assigned| assigned.count() == 0)
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // From here on nobody answers rebalances: the context does, or closing would wait for ever.
+        self.consumer.consumer().context().closing.store(true, Ordering::Relaxed);
+    }
+}
+
+fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(&partition.topic, partition.partition);
+    }
+    list
+}
+
+/// Turns callbacks, which run inside the poll, into events. It decides nothing and takes no lock.
+struct SourceContext {
+    events: Sender<SourceEvent>,
+    closing: AtomicBool,
+    journal: Journal,
+}
+
+impl SourceContext {
+    fn send(&self, event: SourceEvent) {
+        // The receiver lives in the same `Source` as the consumer that calls this.
+        let _ = self.events.send(event);
+    }
+}
+
+impl ClientContext for SourceContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        write_log(&self.journal, "consumer", level, facility, text);
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        let Some(statistics) = Statistics::parse(json) else { return };
+        let reachable = statistics.reachable();
+        let watermarks = statistics
+            .partitions()
+            .into_iter()
+            .map(|PartitionStatistics { topic, partition, high_watermark, lag }| {
+                (TopicPartition { topic, partition }, high_watermark, lag)
+            })
+            .collect();
+        self.send(SourceEvent::Measured { reachable, watermarks });
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.journal.write(ClientError { client: "consumer", error: &error, reason });
+    }
+}
+
+impl ConsumerContext for SourceContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.closing.load(Ordering::Relaxed) {
+            // Refused only when there is nothing to give back.
+            let _ = consumer.unassign();
+            return;
+        }
+        let partitions = list
+            .elements()
+            .iter()
+            .map(|element| TopicPartition { topic: element.topic().to_owned(), partition: element.partition() })
+            .collect();
+        self.send(if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            SourceEvent::Assigned(partitions)
+        } else {
+            SourceEvent::Revoked { partitions, lost: consumer.assignment_lost() }
+        });
+    }
+}
+
+pub(super) fn write_log(journal: &Journal, client: &'static str, level: RDKafkaLogLevel, facility: &str, text: &str) {
+    let severe = (level as i32) <= RDKafkaLogLevel::Warning as i32;
+    journal.write(ClientLog { client, severe, text: &format!("{facility} {text}") });
+}

@@ -1,0 +1,23 @@
+//! Actors.
+pub mod answer;
+pub mod consumer;
+pub mod delivery;
+pub mod escalation;
+pub mod event;
+pub mod handler;
+pub mod http;
+pub mod inspect;
+pub mod journal;
+pub mod kafka;
+pub mod launch;
+pub mod outcome;
+pub mod producer;
+pub mod record;
+pub mod router;
+pub mod service;
+pub mod settings;
+pub mod status;
+pub mod telemetry;
+pub use event::{Contract, Event};
+pub use handler::{BatchHandler, Handler};
+pub use outcome::{Done, HandlerError, HandlerResult};

@@ -1,0 +1,112 @@
+//! `ProducerActor`: the only way out. It owns a share of the service's one Kafka producer; one runs on each arbiter that
+//! publishes, so that a message to it crosses no thread.
+
+use actix::dev::{MessageResponse, OneshotSender};
+use actix::{Actor, Addr, Context, Handler, Message};
+
+use crate::event::{NewEvent, Outgoing};
+use crate::journal::{Journal, PublishFailed, Published};
+use crate::kafka::{Delivery, PublishError, Sink};
+
+/// Send this record, and answer once the broker has acknowledged it, or with what is known instead.
+///
+/// A record whose asker goes away is sent all the same.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Delivery, PublishError>")]
+pub struct Publish(pub Outgoing);
+
+/// Owns a share of the Kafka producer.
+pub struct ProducerActor {
+    sink: Sink,
+}
+
+impl ProducerActor {
+    /// Starts an actor on the current arbiter.
+    #[must_use]
+    pub fn start_on_this_arbiter(sink: Sink) -> Addr<Self> {
+        Self { sink }.start()
+    }
+}
+
+impl Actor for ProducerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Publishes take nanoseconds here; this bounds a burst of HTTP requests on one worker.
+        ctx.set_mailbox_capacity(1024);
+    }
+}
+
+/// A record on its way to the client's queue together with the asker, so that the answer crosses no mailbox.
+pub struct Enqueue {
+    sink: Sink,
+    record: Outgoing,
+}
+
+impl Handler<Publish> for ProducerActor {
+    type Result = Enqueue;
+
+    fn handle(&mut self, Publish(record): Publish, _: &mut Self::Context) -> Enqueue {
+        Enqueue { sink: self.sink.clone(), record }
+    }
+}
+
+impl MessageResponse<ProducerActor, Publish> for Enqueue {
+    fn handle(self, _: &mut Context<ProducerActor>, reply: Option<OneshotSender<Result<Delivery, PublishError>>>) {
+        // Without an asker the fate goes nowhere, and the record goes out all the same.
+        let reply = reply.unwrap_or_else(|| tokio::sync::oneshot::channel().0);
+        self.sink.send(&self.record, reply);
+    }
+}
+
+/// How HTTP handlers and event handlers publish: a message to the `ProducerActor` of their arbiter.
+#[derive(Clone)]
+pub struct Producer {
+    actor: Addr<ProducerActor>,
+    journal: Journal,
+}
+
+impl Producer {
+    /// Publishes through that actor in the name of the journal's service.
+    #[must_use]
+    pub fn new(actor: Addr<ProducerActor>, journal: Journal) -> Self {
+        Self { actor, journal }
+    }
+
+    /// Name of the service: the source of its events.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        self.journal.service()
+    }
+
+    /// Publishes an event; returns once the broker has acknowledged it.
+    ///
+    /// Dropping the future before it returns leaves the outcome unknown: the event may be sent.
+    ///
+    /// # Errors
+    /// What is known where it was not acknowledged; see [`PublishError`].
+    pub async fn publish(&self, event: NewEvent) -> Result<Delivery, PublishError> {
+        let NewEvent { id, correlation_id, record } = event;
+        let topic = record.topic.clone();
+        let fate = self.send(record).await;
+        match &fate {
+            Ok(Delivery { partition, offset }) => self.journal.write(Published {
+                topic: &topic,
+                partition: *partition,
+                offset: *offset,
+                id: &id,
+                correlation_id: &correlation_id,
+            }),
+            Err(error) => self.journal.write(PublishFailed { topic: &topic, error }),
+        }
+        fate
+    }
+
+    /// Sends a record as it is; returns once the broker has acknowledged it.
+    pub(crate) async fn send(&self, record: Outgoing) -> Result<Delivery, PublishError> {
+        self.actor.send(Publish(record)).await.unwrap_or_else(|mailbox| {
+            // The actor or its arbiter ended with the message in its mailbox or in the client's queue.
+            Err(PublishError::Unknown(format!("the producer stopped: {mailbox}")))
+        })
+    }
+}

@@ -1,0 +1,474 @@
+//! A service: settings, routes and HTTP become running actors; stopping drains them in order.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use actix::{Actor as _, Addr, Arbiter};
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use tokio::sync::oneshot;
+
+use crate::consumer::{ConsumerConfig, ConsumerParts, Drain, KafkaConsumerActor};
+use crate::delivery::dead_letter;
+use crate::delivery::lanes::Unkeyed;
+use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
+use crate::handler::{BatchHandler, Each, Handler, HandlerActor, HandlerConfig, InBatches, Invoke, Surroundings};
+use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
+use crate::inspect::Inspector;
+use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
+use crate::kafka::{Broker, KafkaConfig, Sink, TopicSpec, ensure_topics};
+use crate::producer::{Producer, ProducerActor};
+use crate::router::{RouteTable, RouteTarget, RouterActor};
+use crate::settings::Settings;
+use crate::status::HandlerCounters;
+use crate::telemetry;
+
+/// Largest record of a topic that is created, in bytes: Kafka's own default.
+const MAX_RECORD_BYTES: u32 = 1_048_588;
+/// Largest dead letter: the largest record and the headers that say why it died.
+const MAX_DEAD_LETTER_BYTES: u32 = 2 * MAX_RECORD_BYTES;
+/// Between attempts to reach the broker for its topics.
+const TOPICS_PAUSE: Duration = Duration::from_secs(1);
+/// How long leaving partitions wait for what was started before their next owner gets them.
+const REVOKE_DRAIN_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a shutdown waits for open requests, in seconds: as long as a publish may take by default.
+const HTTP_SHUTDOWN_SECONDS: u64 = 5;
+/// How long a shutdown waits for records on their way to the broker.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+
+type StartHandler = Box<dyn FnOnce(&Producer, Surroundings) -> RouteTarget + Send>;
+
+/// A topic and the handler that its events go to.
+pub struct Route {
+    topic: String,
+    handler: &'static str,
+    unkeyed: Unkeyed,
+    start: Box<dyn FnOnce(HandlerConfig) -> StartHandler>,
+}
+
+impl Route {
+    /// Events of `topic` go one by one to a handler. `factory` makes it, and makes it anew after a panic.
+    pub fn each<H: Handler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
+        Self::new::<H, _>(topic, move |producer| Each(factory(producer)))
+    }
+
+    /// Events of `topic` go by the batch to a handler. `factory` makes it, and makes it anew after a panic.
+    pub fn batched<H: BatchHandler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
+        Self::new::<H, _>(topic, move |producer| InBatches(factory(producer)))
+    }
+
+    /// Records without a key are handled in the order of their partition.
+    #[must_use]
+    pub fn unkeyed_in_partition_order(mut self) -> Self {
+        self.unkeyed = Unkeyed::PartitionOrder;
+        self
+    }
+
+    fn new<H, I: Invoke>(topic: &str, make: impl Fn(&Producer) -> I + Send + 'static) -> Self {
+        let handler = short_name::<H>();
+        let start = move |config: HandlerConfig| -> StartHandler {
+            Box::new(move |producer: &Producer, around: Surroundings| {
+                let (own, producer) = (producer.clone(), producer.clone());
+                let factory = Rc::new(move || make(&own));
+                let actor = HandlerActor::new(handler, config, around, producer, factory).start();
+                RouteTarget { work: actor.clone().recipient(), sweep: actor.recipient() }
+            })
+        };
+        Self { topic: topic.to_owned(), handler, unkeyed: Unkeyed::default(), start: Box::new(start) }
+    }
+}
+
+/// `UserEventActor` of `micro_2::user_event::UserEventActor`.
+fn short_name<T>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+type HttpRoutes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// A service before its start.
+pub struct ServiceBuilder {
+    settings: Settings,
+    broker: Broker,
+    routes: Vec<Route>,
+    publishes: Vec<String>,
+    http: HttpRoutes,
+}
+
+/// Why a service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener could not be bound.
+    #[error("{name} cannot listen on {address}: {error}; set {variable} to another one")]
+    Bind {
+        /// Which listener.
+        name: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The variable that says where.
+        variable: &'static str,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// librdkafka refused the configuration.
+    #[error("the Kafka client cannot be made: {0}")]
+    Kafka(String),
+    /// What the service itself needs could not be made ready.
+    #[error("{0}")]
+    Service(String),
+}
+
+impl ServiceBuilder {
+    /// A service without routes.
+    #[must_use]
+    pub fn new(settings: Settings, broker: Broker) -> Self {
+        Self { settings, broker, routes: Vec::new(), publishes: Vec::new(), http: Arc::new(|_| {}) }
+    }
+
+    /// Adds a route.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Topics it publishes to: they are checked or created like those of its routes.
+    #[must_use]
+    pub fn publishes(mut self, topics: &[&str]) -> Self {
+        self.publishes.extend(topics.iter().map(|topic| (*topic).to_owned()));
+        self
+    }
+
+    /// Its HTTP routes. They find a [`Publisher`] and [`Health`] in their app data.
+    #[must_use]
+    pub fn http(mut self, routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static) -> Self {
+        self.http = Arc::new(routes);
+        self
+    }
+
+    /// Starts it: listens at once, and consumes as soon as the broker has the topics. Call it inside an actix system.
+    ///
+    /// # Errors
+    /// When a listener cannot be bound or librdkafka refuses the configuration.
+    pub async fn start(self) -> Result<Service, StartError> {
+        let Self { settings, broker, routes, publishes, http } = self;
+        telemetry::init_metrics();
+        let journal = Journal::new(settings.service);
+        let kafka = KafkaConfig {
+            broker,
+            group: settings.group.clone(),
+            client_id: settings.service.to_owned(),
+            // Below the deadline of a request, so that most of them learn what became of their event.
+            delivery_timeout: settings.publish_deadline.mul_f64(0.8),
+            properties: settings.kafka_properties.clone(),
+        };
+        let sink = Sink::open(&kafka, &journal).map_err(|error| StartError::Kafka(error.to_string()))?;
+        let escalation = Escalation::default();
+        let inspector = Arc::new(Inspector::default());
+        let counters: Vec<_> = routes
+            .iter()
+            .map(|route| (route.handler, route.topic.clone(), Arc::<HandlerCounters>::default()))
+            .collect();
+        let health = Health {
+            service: settings.service,
+            brokers: kafka.broker.bootstrap(),
+            sink: sink.clone(),
+            consumer: Arc::default(),
+            handlers: counters.clone(),
+            escalation: escalation.clone(),
+            stopping: Arc::new(AtomicBool::new(false)),
+        };
+
+        let api = listen_api(&settings, &health, &sink, &journal, http)?;
+        let management = listen_management(&settings, &health, &inspector)?;
+        journal.write(Started { api: api.address, management: management.address, brokers: &health.brokers });
+
+        let topics = topics_of(&settings, &routes, &publishes);
+        let subscribed: Vec<String> = routes.iter().map(|route| route.topic.clone()).collect();
+        let (answers, answered) = mpsc::channel();
+        let handlers: Vec<(String, StartHandler, Surroundings)> = routes
+            .into_iter()
+            .zip(counters)
+            .map(|(route, (_, _, counters))| {
+                let config = HandlerConfig {
+                    max_in_flight: settings.max_in_flight,
+                    retry: settings.retry,
+                    unkeyed: route.unkeyed,
+                };
+                let around = Surroundings {
+                    group: settings.group.clone(),
+                    answers: answers.clone(),
+                    journal: journal.clone(),
+                    inspector: Arc::clone(&inspector),
+                    counters,
+                };
+                (route.topic, (route.start)(config), around)
+            })
+            .collect();
+
+        let shard = Arbiter::new();
+        let parts = ConsumerStart {
+            kafka,
+            settings: settings.clone(),
+            topics,
+            subscribed,
+            handlers,
+            answered,
+            sink: sink.clone(),
+            health: health.clone(),
+            journal: journal.clone(),
+        };
+        let (stop_connecting, stopped) = oneshot::channel();
+        let (started, consumer) = oneshot::channel();
+        shard.spawn(async move {
+            tokio::select! {
+                actor = parts.start() => drop(started.send(actor)),
+                _ = stopped => {}
+            }
+        });
+        Ok(Service { api, management, health, journal, sink, shard, consumer, stop_connecting, settings })
+    }
+}
+
+/// What the shard needs to begin.
+struct ConsumerStart {
+    kafka: KafkaConfig,
+    settings: Settings,
+    topics: Vec<TopicSpec>,
+    subscribed: Vec<String>,
+    handlers: Vec<(String, StartHandler, Surroundings)>,
+    answered: mpsc::Receiver<Vec<crate::answer::Answer>>,
+    sink: Sink,
+    health: Health,
+    journal: Journal,
+}
+
+impl ConsumerStart {
+    /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
+    async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
+        let Self { kafka, settings, topics, subscribed, handlers, answered, sink, health, journal } = self;
+        let escalation = health.escalation.clone();
+        wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
+        let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink), journal.clone());
+        let routes: RouteTable = handlers
+            .into_iter()
+            .map(|(topic, start, around)| (topic.as_str().into(), start(&producer, around)))
+            .collect();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let router = RouterActor::new(routes, Arc::clone(&waiting), escalation.clone()).start();
+        let config = ConsumerConfig {
+            max_in_flight_records: settings.max_in_flight_records,
+            max_in_flight_bytes: settings.max_in_flight_bytes,
+            commit_interval: settings.commit_interval,
+            drain_deadline: REVOKE_DRAIN_DEADLINE,
+        };
+        let consumer = KafkaConsumerActor::new(ConsumerParts {
+            kafka,
+            config,
+            topics: subscribed,
+            router: router.clone().recipient(),
+            sweep: router.recipient(),
+            waiting,
+            answers: answered,
+            board: health.consumer,
+            escalation,
+            journal,
+        });
+        Some(consumer.start())
+    }
+}
+
+/// Waits until the topics are there; gives up, and escalates, only where waiting cannot help.
+async fn wait_for_topics(
+    kafka: &KafkaConfig,
+    topics: &[TopicSpec],
+    create: bool,
+    journal: &Journal,
+    escalation: &Escalation,
+) -> Option<()> {
+    loop {
+        let (kafka, topics) = (kafka.clone(), topics.to_vec());
+        let ensured = tokio::task::spawn_blocking(move || ensure_topics(&kafka, &topics, create)).await;
+        match ensured {
+            Ok(Ok(created)) => {
+                if !created.is_empty() {
+                    journal.write(TopicsCreated { topics: &created.join(" ") });
+                }
+                return Some(());
+            }
+            Ok(Err(error)) if error.is_transient() => {
+                journal.write(TopicsDelayed { error: &error, pause: TOPICS_PAUSE });
+            }
+            Ok(Err(error)) => {
+                escalation.raise_with(&error.to_string(), EXIT_CONFIG);
+                return None;
+            }
+            Err(error) => {
+                escalation.raise(&format!("asking for the topics failed: {error}"));
+                return None;
+            }
+        }
+        tokio::time::sleep(TOPICS_PAUSE).await;
+    }
+}
+
+/// The topics of the routes and their dead-letter topics, and those it publishes to.
+fn topics_of(settings: &Settings, routes: &[Route], publishes: &[String]) -> Vec<TopicSpec> {
+    let spec = |name: String, max_message_bytes| TopicSpec {
+        name,
+        partitions: settings.partitions,
+        replication: settings.replication,
+        max_message_bytes,
+    };
+    let mut topics: Vec<TopicSpec> = Vec::new();
+    for route in routes {
+        topics.push(spec(route.topic.clone(), None));
+        topics.push(spec(format!("{}{}", route.topic, dead_letter::SUFFIX), Some(MAX_DEAD_LETTER_BYTES)));
+    }
+    topics.extend(publishes.iter().map(|topic| spec(topic.clone(), None)));
+    topics.sort_by(|one, other| one.name.cmp(&other.name));
+    topics.dedup_by(|one, other| one.name == other.name);
+    topics
+}
+
+/// A server and where it listens.
+struct Listener {
+    address: SocketAddr,
+    handle: ServerHandle,
+}
+
+fn listen_api(
+    settings: &Settings,
+    health: &Health,
+    sink: &Sink,
+    journal: &Journal,
+    routes: HttpRoutes,
+) -> Result<Listener, StartError> {
+    let (health, sink, journal) = (health.clone(), sink.clone(), journal.clone());
+    let deadline = settings.publish_deadline;
+    let server = HttpServer::new(move || {
+        // Runs on each worker's own thread: its `ProducerActor` lives there, so that publishing crosses no thread.
+        let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink.clone()), journal.clone());
+        App::new()
+            .app_data(web::Data::new(Publisher::new(producer, sink.clone(), deadline)))
+            .app_data(web::Data::new(health.clone()))
+            .configure(fallbacks)
+            .configure(health_routes)
+            .configure(|config| routes(config))
+    })
+    .workers(settings.http_workers)
+    .shutdown_timeout(HTTP_SHUTDOWN_SECONDS);
+    let address = SocketAddr::new(settings.host, settings.port);
+    let bound =
+        server.bind(address).map_err(|error| StartError::Bind { name: "the API", address, variable: "PORT", error })?;
+    let address = bound.addrs().first().copied().unwrap_or(address);
+    Ok(run(bound.disable_signals().run(), address))
+}
+
+fn listen_management(settings: &Settings, health: &Health, inspector: &Arc<Inspector>) -> Result<Listener, StartError> {
+    let (health, inspector) = (health.clone(), Arc::clone(inspector));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(health.clone()))
+            .app_data(web::Data::new(Arc::clone(&inspector)))
+            .configure(fallbacks)
+            .configure(management_routes)
+    })
+    // Operators are few.
+    .workers(1)
+    .shutdown_timeout(1);
+    let address = SocketAddr::new(settings.management_host, settings.management_port);
+    let bound = server.bind(address).map_err(|error| StartError::Bind {
+        name: "the management listener",
+        address,
+        variable: "MANAGEMENT_PORT",
+        error,
+    })?;
+    let address = bound.addrs().first().copied().unwrap_or(address);
+    Ok(run(bound.disable_signals().run(), address))
+}
+
+fn run(server: actix_web::dev::Server, address: SocketAddr) -> Listener {
+    let handle = server.handle();
+    actix::spawn(async move {
+        // A server ends when it is told to; an error of an accept loop is told by its own log.
+        let _ = server.await;
+    });
+    Listener { address, handle }
+}
+
+/// A running service.
+pub struct Service {
+    api: Listener,
+    management: Listener,
+    health: Health,
+    journal: Journal,
+    sink: Sink,
+    shard: Arbiter,
+    consumer: oneshot::Receiver<Option<Addr<KafkaConsumerActor>>>,
+    stop_connecting: oneshot::Sender<()>,
+    settings: Settings,
+}
+
+impl Service {
+    /// Address of the API.
+    #[must_use]
+    pub fn api(&self) -> SocketAddr {
+        self.api.address
+    }
+
+    /// Address of the management listener.
+    #[must_use]
+    pub fn management(&self) -> SocketAddr {
+        self.management.address
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What is measured of it.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Waits until it cannot go on, and says why. Cancel-safe.
+    pub fn failed(&self) -> impl Future<Output = Cause> + use<> {
+        let escalation = self.health.escalation.clone();
+        async move { escalation.wait().await }
+    }
+
+    /// Stops it: no more requests, no more records; what was started is finished, committed and flushed; then it
+    /// leaves the group. Takes some seconds at most, also with the brokers down.
+    pub async fn stop(self) {
+        let Self { api, management, health, journal, sink, shard, consumer, stop_connecting, settings } = self;
+        health.stopping.store(true, Ordering::Relaxed);
+        journal.write(Stopping { step: "finishing requests and records" });
+        let drain = async {
+            // Dropping the sender ends a start that still waits for the broker.
+            drop(stop_connecting);
+            if let Ok(Some(consumer)) = consumer.await {
+                let deadline = settings.drain_deadline;
+                // A consumer that is gone has nothing to drain.
+                let _ = consumer.send(Drain { deadline }).await;
+            }
+        };
+        futures_util::join!(api.handle.stop(true), drain);
+        journal.write(Stopping { step: "flushing the producer" });
+        let flushed = tokio::task::spawn_blocking(move || sink.flush(FLUSH_DEADLINE)).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            journal.write(Stopping { step: "records were still on their way to the broker" });
+        }
+        management.handle.stop(false).await;
+        shard.stop();
+        journal.write(Stopping { step: "done" });
+    }
+}

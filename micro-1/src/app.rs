@@ -1,0 +1,30 @@
+//! micro-1 on one screen: what it handles, what it publishes, what it serves.
+
+use actors::kafka::Broker;
+use actors::launch::App;
+use actors::service::{Route, ServiceBuilder, StartError};
+use actors::settings::{Defaults, Settings};
+use contracts::topic;
+
+use crate::http;
+use crate::notification::NotificationActor;
+use crate::other_events::OtherEventsActor;
+use crate::store::Store;
+
+/// micro-1 as a program starts it.
+pub const APP: App = App {
+    defaults: Defaults { service: "micro-1", port: 3333, management_port: 4333 },
+    build: |settings, broker| Box::pin(build(settings, broker)),
+};
+
+async fn build(settings: Settings, broker: Broker) -> Result<ServiceBuilder, StartError> {
+    let store = Store::open(&settings.data_dir().join("micro-1.db"))
+        .await
+        .map_err(|error| StartError::Service(error.to_string()))?;
+    let kept = store.clone();
+    Ok(ServiceBuilder::new(settings, broker)
+        .route(Route::batched(topic::NOTIFICATION_EVENTS, move |_| NotificationActor::new(kept.clone())))
+        .route(Route::each(topic::MICRO_2_EVENTS, |_| OtherEventsActor))
+        .publishes(&[topic::USER_EVENTS, topic::MICRO_1_EVENTS])
+        .http(move |config| http::routes(config, &store)))
+}

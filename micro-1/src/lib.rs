@@ -1,0 +1,9 @@
+//! micro-1: sends user events to micro-2, and keeps the notifications that come back.
+
+mod app;
+mod http;
+mod notification;
+mod other_events;
+mod store;
+
+pub use app::APP;

@@ -1,0 +1,35 @@
+//! `NotificationActor`: keeps notifications, a batch per transaction, each once.
+
+use actors::{BatchHandler, Done, Event, HandlerError, HandlerResult};
+use contracts::Notification;
+
+use crate::store::{NewNotification, Store};
+
+/// Keeps notifications.
+pub(crate) struct NotificationActor {
+    store: Store,
+}
+
+impl NotificationActor {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+}
+
+impl BatchHandler for NotificationActor {
+    type Event = Notification;
+
+    async fn handle_batch(&self, events: &[Event<Notification>]) -> Vec<HandlerResult> {
+        let notifications = events.iter().map(|event| NewNotification {
+            source: event.source().unwrap_or_default().to_owned(),
+            id: event.id().into_owned(),
+            correlation_id: event.correlation_id().into_owned(),
+            notification: event.value(),
+        });
+        match self.store.keep(notifications).await {
+            Ok(kept) => kept.into_iter().map(|new| Ok(if new { Done::Handled } else { Done::Duplicate })).collect(),
+            // The transaction took nothing: all of it is worth another attempt, one by one.
+            Err(error) => vec![Err(HandlerError::transient(error)); events.len()],
+        }
+    }
+}

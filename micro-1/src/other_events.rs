@@ -1,0 +1,16 @@
+//! `OtherEventsActor`: the events of micro-2 that need no effect here. Each is validated, journaled and settled.
+
+use actors::{Done, Event, Handler, HandlerResult};
+use contracts::OtherEvent;
+
+/// Settles other events.
+pub(crate) struct OtherEventsActor;
+
+impl Handler for OtherEventsActor {
+    type Event = OtherEvent;
+
+    async fn handle(&self, _: &Event<OtherEvent>) -> HandlerResult {
+        // The guard around this has validated it, and writes its journal line.
+        Ok(Done::Handled)
+    }
+}

@@ -1,0 +1,158 @@
+//! The notifications in SQLite: each event's effect once, a batch per transaction, read by pages.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use contracts::Notification;
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+/// Wait for the write lock: another process may hold it for the length of its transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// One writes and some read.
+const MAX_CONNECTIONS: u32 = 4;
+
+// `source` and `id` together are an event's identity (CloudEvents). `seq` is the order in which they were handled.
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS notifications (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        source TEXT NOT NULL,
+        id TEXT NOT NULL,
+        user_id INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        content TEXT NOT NULL,
+        correlation_id TEXT NOT NULL,
+        handled_at_us INTEGER NOT NULL,
+        UNIQUE (source, id)
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS notifications_by_user ON notifications (user_id, seq);
+";
+
+/// The database could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("the folder {} cannot be made: {error}", .folder.display())]
+    Folder { folder: PathBuf, error: std::io::Error },
+    #[error("the database {} cannot be opened: {error}", .file.display())]
+    Open { file: PathBuf, error: sqlx::Error },
+    #[error("the database failed: {0}")]
+    Query(#[from] sqlx::Error),
+}
+
+/// A notification that came.
+pub(crate) struct NewNotification<'a> {
+    pub(crate) source: String,
+    pub(crate) id: String,
+    pub(crate) correlation_id: String,
+    pub(crate) notification: &'a Notification,
+}
+
+/// A notification that is kept.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeptNotification {
+    id: String,
+    user_id: i64,
+    #[serde(rename = "type")]
+    kind: String,
+    content: String,
+    correlation_id: String,
+    handled_at: String,
+}
+
+/// Some notifications, newest first.
+pub(crate) struct Page {
+    pub(crate) notifications: Vec<KeptNotification>,
+    /// Where the next page begins, if there is one.
+    pub(crate) next: Option<i64>,
+}
+
+/// A row as it lies in the table.
+type Row = (i64, String, i64, String, String, String, i64);
+
+/// The database; a clone is the same one.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pool: SqlitePool,
+}
+
+impl Store {
+    /// Opens the database, and makes it where it is missing.
+    pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| StoreError::Folder { folder: folder.to_owned(), error })?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // What is answered as handled survives a loss of power.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        let open = async {
+            let pool = SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).connect_with(options).await?;
+            sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+            Ok(Self { pool })
+        };
+        open.await.map_err(|error| StoreError::Open { file: file.to_owned(), error })
+    }
+
+    /// Keeps notifications in one transaction; says of each whether it is new.
+    pub(crate) async fn keep(
+        &self,
+        notifications: impl Iterator<Item = NewNotification<'_>>,
+    ) -> Result<Vec<bool>, StoreError> {
+        let now = Timestamp::now().as_microsecond();
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut new = Vec::new();
+        for NewNotification { source, id, correlation_id, notification } in notifications {
+            let inserted = sqlx::query(
+                "INSERT INTO notifications (source, id, user_id, kind, content, correlation_id, handled_at_us)
+                 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, id) DO NOTHING",
+            )
+            .bind(source)
+            .bind(id)
+            // The contract keeps user ids far below 2^63.
+            .bind(i64::try_from(notification.user_id).unwrap_or(i64::MAX))
+            .bind(&notification.kind)
+            .bind(&notification.content)
+            .bind(correlation_id)
+            .bind(now)
+            .execute(&mut *transaction)
+            .await?;
+            new.push(inserted.rows_affected() == 1);
+        }
+        transaction.commit().await?;
+        Ok(new)
+    }
+
+    /// The notifications of a user, newest first, older than `before`.
+    pub(crate) async fn page(&self, user: i64, before: Option<i64>, limit: u32) -> Result<Page, StoreError> {
+        let mut rows: Vec<Row> = sqlx::query_as(
+            "SELECT seq, id, user_id, kind, content, correlation_id, handled_at_us FROM notifications
+             WHERE user_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
+        )
+        .bind(user)
+        .bind(before.unwrap_or(i64::MAX))
+        // One more than asked for tells whether there is another page.
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&self.pool)
+        .await?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = if more { rows.last().map(|row| row.0) } else { None };
+        let notifications = rows
+            .into_iter()
+            .map(|(_, id, user_id, kind, content, correlation_id, handled_at_us)| KeptNotification {
+                id,
+                user_id,
+                kind,
+                content,
+                correlation_id,
+                handled_at: format!("{:.6}", Timestamp::from_microsecond(handled_at_us).unwrap_or_default()),
+            })
+            .collect();
+        Ok(Page { notifications, next })
+    }
+}

@@ -1,0 +1,25 @@
+//! micro-2 on one screen: what it handles, what it publishes, what it serves.
+
+use actors::kafka::Broker;
+use actors::launch::App;
+use actors::service::{Route, ServiceBuilder};
+use actors::settings::{Defaults, Settings};
+use contracts::topic;
+
+use crate::http;
+use crate::other_events::OtherEventsActor;
+use crate::user_event::UserEventActor;
+
+/// micro-2 as a program starts it.
+pub const APP: App = App {
+    defaults: Defaults { service: "micro-2", port: 3334, management_port: 4334 },
+    build: |settings, broker| Box::pin(async { Ok(build(settings, broker)) }),
+};
+
+fn build(settings: Settings, broker: Broker) -> ServiceBuilder {
+    ServiceBuilder::new(settings, broker)
+        .route(Route::each(topic::USER_EVENTS, |producer| UserEventActor::new(producer.clone())))
+        .route(Route::each(topic::MICRO_1_EVENTS, |_| OtherEventsActor))
+        .publishes(&[topic::NOTIFICATION_EVENTS, topic::MICRO_2_EVENTS])
+        .http(http::routes)
+}

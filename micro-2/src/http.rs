@@ -1,0 +1,61 @@
+//! micro-2's REST routes.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use actors::http::{Body, Problem, Published, Publisher, cause_of, status_of, topic_problem};
+use contracts::{Notification, OtherEvent, UserEvent, topic};
+use garde::Validate;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/", web::get().to(|| async { HttpResponse::Ok().json(json!({"hello": "world"})) }))
+        .route("/api/kafka/send", web::post().to(send))
+        .route("/api/kafka/status", web::get().to(status_of))
+        .route("/api/notifications/send", web::post().to(send_notification));
+}
+
+#[derive(Serialize)]
+struct Sent {
+    success: bool,
+    message: String,
+    data: Published,
+}
+
+#[derive(Deserialize, JsonSchema, Validate)]
+struct Send {
+    /// A topic that this service handles or publishes to.
+    #[garde(skip)]
+    topic: String,
+    /// An event of the topic's contract.
+    #[garde(skip)]
+    message: Value,
+}
+
+async fn send(request: HttpRequest, body: Body, publisher: web::Data<Publisher>) -> Result<web::Json<Sent>, Problem> {
+    let Send { topic, message } = body.read()?;
+    let cause = cause_of(&request)?;
+    let (at, name) = ("/message", topic.as_str());
+    let data = match name {
+        topic::USER_EVENTS => publisher.publish::<UserEvent>(name, message, at, &cause).await?,
+        topic::NOTIFICATION_EVENTS => publisher.publish::<Notification>(name, message, at, &cause).await?,
+        topic::MICRO_1_EVENTS | topic::MICRO_2_EVENTS => {
+            publisher.publish::<OtherEvent>(name, message, at, &cause).await?
+        }
+        other => return Err(topic_problem(other, &topic::ALL, &[])),
+    };
+    Ok(web::Json(Sent { success: true, message: format!("Event sent to {topic}"), data }))
+}
+
+/// The value is sent as it came, so it is checked as a [`Notification`] when it is published.
+async fn send_notification(
+    request: HttpRequest,
+    Body(message): Body,
+    publisher: web::Data<Publisher>,
+) -> Result<web::Json<Sent>, Problem> {
+    let cause = cause_of(&request)?;
+    let topic = topic::NOTIFICATION_EVENTS;
+    let data = publisher.publish::<Notification>(topic, message, "", &cause).await?;
+    Ok(web::Json(Sent { success: true, message: format!("Notification sent to {topic}"), data }))
+}

@@ -1,0 +1,8 @@
+//! micro-2: answers user events with notifications, and sends notifications itself.
+
+mod app;
+mod http;
+mod other_events;
+mod user_event;
+
+pub use app::APP;

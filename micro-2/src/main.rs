@@ -1,0 +1,9 @@
+//! micro-2 alone, against a Kafka cluster.
+
+use std::process::ExitCode;
+
+use actors::launch::Program;
+
+fn main() -> ExitCode {
+    Program::alone("micro-2: answers user events with notifications.", &[micro_2::APP]).main()
+}
