@@ -60,9 +60,17 @@ impl<'a> Program<'a> {
     pub fn main(&self) -> ExitCode {
         let words = arguments();
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            [] => self.run(),
+            [] => self.run(self.apps),
+            [name] if self.apps.len() > 1 && self.named(name).is_some() => {
+                self.run(self.named(name).map(std::slice::from_ref).unwrap_or_default())
+            }
             ["--help" | "-h"] => {
-                println!("{}\n\nUsage: [healthcheck | --help | --version]\n", self.about);
+                println!("{}\n\nUsage: [healthcheck | --help | --version]", self.about);
+                if self.apps.len() > 1 {
+                    let names: Vec<&str> = self.apps.iter().map(|app| app.defaults.service).collect();
+                    println!("       or the name of a service to run it alone: {}", names.join(" | "));
+                }
+                println!();
                 println!("healthcheck exits 0 where the running service is ready, else 1.");
                 println!("Settings come from the environment and from .env:\n\n{}", Settings::help());
                 ExitCode::SUCCESS
@@ -79,9 +87,13 @@ impl<'a> Program<'a> {
         }
     }
 
-    fn settings(&self) -> Result<Vec<Settings>, ExitCode> {
-        let shared = self.apps.len() > 1;
-        let read: Vec<_> = self.apps.iter().map(|app| Settings::load(app.defaults, shared)).collect();
+    fn named(&self, name: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.defaults.service == name)
+    }
+
+    fn settings(&self, apps: &[App]) -> Result<Vec<Settings>, ExitCode> {
+        let shared = apps.len() > 1;
+        let read: Vec<_> = apps.iter().map(|app| Settings::load(app.defaults, shared)).collect();
         let mut settings = Vec::new();
         let mut wrong = false;
         for read in read {
@@ -99,8 +111,8 @@ impl<'a> Program<'a> {
         if wrong { Err(ExitCode::from(EXIT_CONFIG)) } else { Ok(settings) }
     }
 
-    fn run(&self) -> ExitCode {
-        let settings = match self.settings() {
+    fn run(&self, apps: &[App]) -> ExitCode {
+        let settings = match self.settings(apps) {
             Ok(settings) => settings,
             Err(code) => return code,
         };
@@ -125,10 +137,10 @@ impl<'a> Program<'a> {
             }
         };
         telemetry::init(first.log_format, &first.log_filter);
-        actix::System::new().block_on(self.serve(settings, broker))
+        actix::System::new().block_on(self.serve(apps, settings, broker))
     }
 
-    async fn serve(&self, settings: Vec<Settings>, broker: Broker) -> ExitCode {
+    async fn serve(&self, apps: &[App], settings: Vec<Settings>, broker: Broker) -> ExitCode {
         // Before anything joins a group, so that a signal is never met raw.
         let mut signals = match Signals::new() {
             Ok(signals) => signals,
@@ -138,9 +150,9 @@ impl<'a> Program<'a> {
             }
         };
         let mut services = Vec::new();
-        for (app, settings) in self.apps.iter().zip(settings) {
+        for (app, settings) in apps.iter().zip(settings) {
             let name = app.defaults.service;
-            let started = async { (app.build)(settings, broker.clone()).await?.start().await };
+            let started = async { (app.build)(settings, broker.clone()).await?.start() };
             match started.await {
                 Ok(service) => services.push(service),
                 Err(error) => {
@@ -156,7 +168,7 @@ impl<'a> Program<'a> {
         let code = tokio::select! {
             () = signals.next() => ExitCode::SUCCESS,
             (Cause { message, exit_code }, failed, _) = failed => {
-                Journal::new(self.apps[failed].defaults.service).write(Failed { error: &message });
+                Journal::new(apps[failed].defaults.service).write(Failed { error: &message });
                 ExitCode::from(exit_code)
             }
         };
@@ -165,7 +177,7 @@ impl<'a> Program<'a> {
             stopped = tokio::time::timeout(STOP_DEADLINE, stopped) => {
                 if stopped.is_err() {
                     let late = "the stop took too long: what was not settled will be repeated";
-                    Journal::new(self.apps[0].defaults.service).write(Failed { error: &late });
+                    Journal::new(apps[0].defaults.service).write(Failed { error: &late });
                 }
             }
             // What is settled is committed already or will be repeated: nothing is lost by leaving now.
@@ -176,7 +188,7 @@ impl<'a> Program<'a> {
 
     /// Asks the running services whether they are ready, for container health checks without a client in the image.
     fn check_health(&self) -> ExitCode {
-        let settings = match self.settings() {
+        let settings = match self.settings(self.apps) {
             Ok(settings) => settings,
             Err(code) => return code,
         };

@@ -68,13 +68,13 @@ impl RouterActor {
         }
         let pieces: Vec<_> = by_target
             .into_iter()
-            .filter_map(|(topic, records)| match self.routes.get(topic) {
-                Some(target) => Some((target.work.clone(), records)),
-                None => {
+            .filter_map(|(topic, records)| {
+                let target = self.routes.get(topic);
+                if target.is_none() {
                     // Only topics of the route table are subscribed to. Were it otherwise, the records stay owned.
                     self.escalation.raise(&format!("no route for topic {topic}"));
-                    None
                 }
+                Some((target?.work.clone(), records))
             })
             .collect();
         let batch = Arc::new(batch);

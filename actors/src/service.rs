@@ -155,7 +155,7 @@ impl ServiceBuilder {
     ///
     /// # Errors
     /// When a listener cannot be bound or librdkafka refuses the configuration.
-    pub async fn start(self) -> Result<Service, StartError> {
+    pub fn start(self) -> Result<Service, StartError> {
         let Self { settings, broker, routes, publishes, http } = self;
         telemetry::init_metrics();
         let journal = Journal::new(settings.service);

@@ -50,7 +50,11 @@ pub const VARIABLES: [Variable; 23] = [
     variable("MANAGEMENT_PORT", "4333 / 4334", "port of the management listener; 0 picks a free one"),
     variable("DATA_DIR", "data", "folder of the service's database"),
     variable("LOG_FORMAT", "text", "`text` or `json`"),
-    variable("RUST_LOG", "info", "what is logged, as tracing-subscriber's EnvFilter reads it; `debug` shows payloads"),
+    variable(
+        "RUST_LOG",
+        "info,actix_server=warn",
+        "what is logged, as tracing-subscriber's EnvFilter reads it; `debug` shows payloads",
+    ),
     variable("HTTP_WORKERS", "2", "threads that serve HTTP, 1 to 64"),
     variable("PUBLISH_DEADLINE_MS", "5000", "until a request to publish is answered, 100 to 60000"),
     variable("MAX_IN_FLIGHT", "1000", "events that a handler works on at once, 1 to 100000"),
@@ -164,7 +168,7 @@ pub struct SettingsError {
 }
 
 fn listed(problems: &[String]) -> String {
-    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+    problems.iter().flat_map(|problem| ["\n  ", problem]).collect()
 }
 
 /// Variables by name.
@@ -235,7 +239,12 @@ impl Settings {
             management_port: read.own_within("MANAGEMENT_PORT", defaults.management_port, 0, u16::MAX),
             data_dir: read.optional("DATA_DIR", "a folder", |text| Some(text.into())),
             log_format: read.or("LOG_FORMAT", LogFormat::Text, "`text` or `json`", |text| text.parse().ok()),
-            log_filter: read.or("RUST_LOG", "info".to_owned(), "a filter such as `info,actors=debug`", filter),
+            log_filter: read.or(
+                "RUST_LOG",
+                "info,actix_server=warn".to_owned(),
+                "a filter such as `info,actors=debug`",
+                filter,
+            ),
             http_workers: read.within("HTTP_WORKERS", 2, 1, 64),
             publish_deadline: read.millis("PUBLISH_DEADLINE_MS", 5_000, 100, 60_000),
             max_in_flight: read.within("MAX_IN_FLIGHT", 1_000, 1, 100_000),

@@ -29,7 +29,6 @@ pub const MAX_USER_ID: u64 = (1 << 53) - 1;
 #[cfg(test)]
 mod tests {
     use actors::Contract;
-    use garde::Validate;
 
     use super::*;
 

@@ -23,7 +23,7 @@ pub struct OtherEvent {
     pub action: Option<String>,
     /// Everything else.
     #[serde(flatten)]
-    #[garde(custom(|rest: &Map<String, Value>, _: &()| not_empty(self, rest)))]
+    #[garde(custom(|rest: &Map<String, Value>, (): &()| not_empty(self, rest)))]
     pub rest: Map<String, Value>,
 }
 

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use actors::kafka::Broker;
-use actors::launch::Program;
+use actors::launch::{App, Program};
 use actors::service::Service;
+
+const APPS: [App; 2] = [micro_1::APP, micro_2::APP];
 
 fn main() -> ExitCode {
     let data = match tempfile::tempdir() {
@@ -16,7 +18,7 @@ fn main() -> ExitCode {
     };
     let program = Program {
         about: "Both services in one process, on an embedded broker where KAFKA_BROKERS is not set.",
-        apps: &[micro_1::APP, micro_2::APP],
+        apps: &APPS,
         embed_broker: true,
         // A database that outlived the volatile broker would take new records of it for repeats.
         adjust: &|settings| {

@@ -209,7 +209,7 @@ impl PollLoop {
 
     fn event(&mut self, event: SourceEvent) -> Result<(), SourceError> {
         match event {
-            SourceEvent::Assigned(partitions) => self.assigned(partitions),
+            SourceEvent::Assigned(partitions) => self.assigned(&partitions),
             SourceEvent::Revoked { partitions, lost: true } => self.lost(&partitions),
             SourceEvent::Revoked { partitions, lost: false } => {
                 self.begin_leaving(partitions, self.parts.config.drain_deadline);
@@ -227,8 +227,8 @@ impl PollLoop {
         }
     }
 
-    fn assigned(&mut self, partitions: Vec<TopicPartition>) -> Result<(), SourceError> {
-        for TopicPartition { topic, partition } in &partitions {
+    fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        for TopicPartition { topic, partition } in partitions {
             let (slot, epoch) = self.intake.assign(topic, *partition);
             let assignment = Assignment::new(topic.as_str().into(), *partition, slot, epoch);
             if let Some(before) = self.assignments.insert(slot, Arc::new(assignment)) {
@@ -236,11 +236,11 @@ impl PollLoop {
             }
         }
         self.last = None;
-        self.source.accept(&partitions)?;
+        self.source.accept(partitions)?;
         if self.draining.is_none() {
             self.state = ConsumerState::Assigned;
         }
-        self.journal_rebalance(Change::Assigned, &partitions);
+        self.journal_rebalance(Change::Assigned, partitions);
         self.write_status();
         Ok(())
     }

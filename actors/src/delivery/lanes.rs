@@ -38,7 +38,7 @@ impl LaneKey {
 /// The queues of all keys of one handler.
 #[derive(Debug)]
 pub struct Lanes<T> {
-    lanes: FxHashMap<LaneKey, Lane<T>>,
+    by_key: FxHashMap<LaneKey, Lane<T>>,
     /// Lanes that have an item and run none, in the order in which they became so. May name a lane that was
     /// swept empty meanwhile; such a name is skipped.
     ready: VecDeque<LaneKey>,
@@ -67,13 +67,13 @@ impl<T> Lanes<T> {
     /// No item; at most `limit` lanes run at once.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { lanes: FxHashMap::default(), ready: VecDeque::new(), limit, running: 0, queued: 0 }
+        Self { by_key: FxHashMap::default(), ready: VecDeque::new(), limit, running: 0, queued: 0 }
     }
 
     /// Adds an item at the end of its lane.
     pub fn push(&mut self, key: LaneKey, item: T) {
         self.queued += 1;
-        let lane = self.lanes.entry(key).or_insert_with(|| {
+        let lane = self.by_key.entry(key).or_insert_with(|| {
             self.ready.push_back(key);
             Lane { items: VecDeque::new(), state: State::Ready }
         });
@@ -87,12 +87,12 @@ impl<T> Lanes<T> {
         }
         loop {
             let key = self.ready.pop_front()?;
-            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            let Some(lane) = self.by_key.get_mut(&key) else { continue };
             if lane.state != State::Ready {
                 continue;
             }
             let Some(item) = lane.items.pop_front() else {
-                self.lanes.remove(&key);
+                self.by_key.remove(&key);
                 continue;
             };
             lane.state = State::Running;
@@ -104,7 +104,7 @@ impl<T> Lanes<T> {
 
     /// Takes the next item of a running lane, to be worked on together with the one before it, if `accept` agrees.
     pub fn join(&mut self, key: LaneKey, accept: impl FnOnce(&T) -> bool) -> Option<T> {
-        let lane = self.lanes.get_mut(&key).filter(|lane| lane.state == State::Running)?;
+        let lane = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Running)?;
         let item = lane.items.pop_front_if(|item| accept(item))?;
         self.queued -= 1;
         Some(item)
@@ -112,7 +112,7 @@ impl<T> Lanes<T> {
 
     /// Puts items of a running lane back at its head, in their order; the lane waits until [`resume`](Self::resume).
     pub fn put_back(&mut self, key: LaneKey, items: impl DoubleEndedIterator<Item = T>) {
-        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.state == State::Running) else {
+        let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Running) else {
             debug_assert!(false, "only a running lane takes items back");
             return;
         };
@@ -126,7 +126,7 @@ impl<T> Lanes<T> {
 
     /// A waiting lane may run again. Nothing happens where it was swept away meanwhile.
     pub fn resume(&mut self, key: LaneKey) {
-        if let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.state == State::Waiting) {
+        if let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Waiting) {
             lane.state = State::Ready;
             self.ready.push_back(key);
         }
@@ -134,13 +134,13 @@ impl<T> Lanes<T> {
 
     /// What a running lane worked on is settled; its next item may run.
     pub fn release(&mut self, key: LaneKey) {
-        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.state == State::Running) else {
+        let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Running) else {
             debug_assert!(false, "only a running lane is released");
             return;
         };
         self.running -= 1;
         if lane.items.is_empty() {
-            self.lanes.remove(&key);
+            self.by_key.remove(&key);
         } else {
             lane.state = State::Ready;
             self.ready.push_back(key);
@@ -150,7 +150,7 @@ impl<T> Lanes<T> {
     /// Takes out every item that runs not and that `gone` names.
     pub fn sweep(&mut self, mut gone: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut swept = Vec::new();
-        self.lanes.retain(|_, lane| {
+        self.by_key.retain(|_, lane| {
             let mut kept = VecDeque::with_capacity(lane.items.len());
             for item in lane.items.drain(..) {
                 if gone(&item) { swept.push(item) } else { kept.push_back(item) }

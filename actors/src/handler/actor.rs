@@ -110,6 +110,8 @@ enum Waited {
 }
 
 type Factory<I> = Rc<dyn Fn() -> I>;
+/// A handler and what it is called with.
+type Call<I> = (Rc<I>, Started<<I as Invoke>::Event>);
 
 /// The actor around a handler.
 ///
@@ -123,7 +125,7 @@ pub(crate) struct HandlerActor<I: Invoke> {
     factory: Factory<I>,
     handler: Rc<I>,
     lanes: Lanes<Item>,
-    runs: Box<dyn Running<(Rc<I>, Started<I::Event>), Finished>>,
+    runs: Box<dyn Running<Call<I>, Finished>>,
     waits: FuturesUnordered<LocalBoxFuture<'static, Waited>>,
     answers: Vec<Answer>,
     counted: [u64; Outcome::ALL.len()],
@@ -282,28 +284,23 @@ impl<I: Invoke> HandlerActor<I> {
         let now = Timestamp::now();
         item.first_failure.get_or_insert(now);
         let another = if error.kind.is_transient() { self.config.retry.backoff(item.attempts, random()) } else { None };
-        match another {
-            Some(pause) => {
-                self.tell(&item, Outcome::Retry, duration, Some(&error.message));
-                self.lanes.put_back(lane, std::iter::once(item).chain(followers).collect::<Vec<_>>().into_iter());
-                self.waits.push(tokio::time::sleep(pause).map(move |()| Waited::Backoff(lane)).boxed_local());
-            }
-            None => {
-                self.lanes.put_back(lane, followers.into_iter());
-                let write = write_dead_letter(
-                    Rc::clone(&self.around),
-                    self.producer.clone(),
-                    self.config.retry,
-                    self.name,
-                    item,
-                    error,
-                    now,
-                );
-                self.waits.push(
-                    write.map(move |(item, error)| Waited::DeadLettered { lane, item, error, duration }).boxed_local(),
-                );
-            }
-        }
+        let Some(pause) = another else {
+            self.lanes.put_back(lane, followers.into_iter());
+            let write = write_dead_letter(
+                Rc::clone(&self.around),
+                self.producer.clone(),
+                self.config.retry,
+                self.name,
+                item,
+                error,
+                now,
+            );
+            let waited = write.map(move |(item, error)| Waited::DeadLettered { lane, item, error, duration });
+            return self.waits.push(waited.boxed_local());
+        };
+        self.tell(&item, Outcome::Retry, duration, Some(&error.message));
+        self.lanes.put_back(lane, std::iter::once(item).chain(followers).collect::<Vec<_>>().into_iter());
+        self.waits.push(tokio::time::sleep(pause).map(move |()| Waited::Backoff(lane)).boxed_local());
     }
 
     fn waited(&mut self, waited: Waited) {

@@ -177,7 +177,6 @@ impl Source {
             events.extend(self.events.try_iter());
             match polled {
                 None if events.len() == before => break,
-                None => {}
                 Some(Ok(record)) => {
                     use rdkafka::message::Message as _;
                     return Err(SourceError::Astray {
@@ -186,8 +185,8 @@ impl Source {
                     });
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(SourceError::Fatal(error)),
-                // The context's `error` has written it to the journal.
-                Some(Err(_)) => {}
+                // An error has been written to the journal by the context's `error`.
+                None | Some(Err(_)) => {}
             }
         }
         Ok(events)

@@ -1,0 +1,265 @@
+//! What the tests stand on: a broker, the program as a process, HTTP, and waiting for a state.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use actors::kafka::EmbeddedBroker;
+use reqwest::blocking::{Client, RequestBuilder, Response};
+use serde_json::Value;
+
+/// Ends a wait that would never end. Far above what anything takes, also on a busy machine: no test depends on it.
+const GIVE_UP: Duration = Duration::from_mins(1);
+
+/// Every topic of the two services, with those of the dead letters.
+pub(crate) const TOPICS: [&str; 4] = ["user.events", "micro-1.events", "notification.events", "micro-2.events"];
+
+/// Waits until `state` gives something.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, mut state: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(reached) = state() {
+            return reached;
+        }
+        assert!(began.elapsed() < GIVE_UP, "waited {GIVE_UP:?} for: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A user id that no other test of this run has.
+pub(crate) fn new_user() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Random in its upper part, so that runs on one cluster do not meet.
+    let run = uuid::Uuid::now_v7().as_u128() & 0xffff_ffff;
+    u64::try_from(run).unwrap() * 4096 + NEXT.fetch_add(1, Ordering::Relaxed) % 4096 + 1
+}
+
+/// A name that no other test has.
+pub(crate) fn unique(prefix: &str) -> String {
+    format!("{prefix}-{}", uuid::Uuid::now_v7().simple())
+}
+
+/// An embedded broker in the test's own process, so that the test can kill services and bring the broker down.
+pub(crate) fn embedded_broker() -> Arc<EmbeddedBroker> {
+    let broker = EmbeddedBroker::start().unwrap();
+    for topic in TOPICS {
+        broker.create_topic(topic, 8).unwrap();
+        broker.create_topic(&format!("{topic}.dlq"), 8).unwrap();
+    }
+    Arc::new(broker)
+}
+
+/// The program as a process.
+pub(crate) struct Program {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    /// By service: address of the API and of the management listener.
+    addresses: BTreeMap<String, (String, String)>,
+    _data: Option<tempfile::TempDir>,
+}
+
+/// How to start the program.
+pub(crate) struct Start {
+    command: Command,
+    services: usize,
+    data: Option<tempfile::TempDir>,
+}
+
+impl Start {
+    /// `cargo run`: both services, and an embedded broker of their own.
+    pub(crate) fn both() -> Self {
+        Self::new(&[], 2)
+    }
+
+    /// One service.
+    pub(crate) fn one(service: &str) -> Self {
+        Self::new(&[service], 1)
+    }
+
+    fn new(words: &[&str], services: usize) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
+        let data = tempfile::tempdir().unwrap();
+        // Nothing of the machine's own environment or of an `.env` in the project reaches the program.
+        command.args(words).env_clear().current_dir(data.path()).env("LOG_FORMAT", "json").env("DATA_DIR", data.path());
+        for service in ["MICRO_1", "MICRO_2"] {
+            command.env(format!("{service}_PORT"), "0").env(format!("{service}_MANAGEMENT_PORT"), "0");
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { command, services, data: Some(data) }
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        self.command.env(name, value.as_ref());
+        self
+    }
+
+    /// Against an embedded broker of the test's process.
+    pub(crate) fn on(self, broker: &EmbeddedBroker) -> Self {
+        self.env("KAFKA_BROKERS", broker.bootstrap())
+            .env("KAFKA_PROPERTY_GROUP_PROTOCOL", "consumer")
+            .env("KAFKA_PROPERTY_FETCH_WAIT_MAX_MS", "10")
+            .env("KAFKA_PROPERTY_LINGER_MS", "2")
+    }
+
+    /// Starts it and waits until it listens; see [`Program::ready`] for more.
+    #[track_caller]
+    pub(crate) fn start(self) -> Program {
+        let Self { mut command, services, data } = self;
+        let mut child = command.spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        for pipe in [
+            Box::new(child.stdout.take().unwrap()) as Box<dyn std::io::Read + Send>,
+            Box::new(child.stderr.take().unwrap()),
+        ] {
+            let lines = Arc::clone(&lines);
+            thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    lines.lock().unwrap().push(line);
+                }
+            });
+        }
+        let mut program = Program { child, lines, addresses: BTreeMap::new(), _data: data };
+        program.addresses = wait_for("the program to listen", || {
+            let found: BTreeMap<_, _> = program
+                .journal("started")
+                .into_iter()
+                .map(|entry| {
+                    let text = |name: &str| entry[name].as_str().unwrap().to_owned();
+                    (text("service"), (text("api"), text("management")))
+                })
+                .collect();
+            assert!(program.is_running() || found.len() == services, "it ended: {}", program.output());
+            (found.len() == services).then_some(found)
+        });
+        program
+    }
+
+    /// Runs it to its end; for starts that are refused.
+    #[track_caller]
+    pub(crate) fn run_to_end(mut self) -> (ExitStatus, String) {
+        let output = self.command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status, String::from_utf8(text).unwrap())
+    }
+}
+
+impl Program {
+    /// Waits until all services are ready.
+    #[track_caller]
+    pub(crate) fn ready(self) -> Self {
+        for service in self.addresses.keys() {
+            wait_for("readiness", || (self.get(service, "/readyz").status() == 200).then_some(()));
+        }
+        self
+    }
+
+    pub(crate) fn url(&self, service: &str, path: &str) -> String {
+        format!("http://{}{path}", self.addresses[service].0)
+    }
+
+    pub(crate) fn management_url(&self, service: &str, path: &str) -> String {
+        format!("http://{}{path}", self.addresses[service].1)
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, service: &str, path: &str) -> Response {
+        client().get(self.url(service, path)).send().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn manage(&self, service: &str, path: &str) -> Response {
+        client().get(self.management_url(service, path)).send().unwrap()
+    }
+
+    pub(crate) fn post(&self, service: &str, path: &str) -> RequestBuilder {
+        client().post(self.url(service, path))
+    }
+
+    /// Sends an event of the demo and gives the `data` of the answer.
+    #[track_caller]
+    pub(crate) fn send_to_micro_2(&self, topic: &str, message: &Value) -> Value {
+        let body = serde_json::json!({"message": message, "topic": topic});
+        let response = self.post("micro-1", "/api/kafka/send-to-micro2").json(&body).send().unwrap();
+        let status = response.status();
+        let answer: Value = response.json().unwrap();
+        assert_eq!(status, 200, "{answer}");
+        answer["data"].clone()
+    }
+
+    /// The notifications of a user that micro-1 keeps.
+    #[track_caller]
+    pub(crate) fn notifications(&self, user: u64) -> Vec<Value> {
+        let page: Value = self.get("micro-1", &format!("/api/notifications/{user}?limit=1000")).json().unwrap();
+        page["notifications"].as_array().unwrap().clone()
+    }
+
+    /// The routed messages that the service remembers, newest first.
+    #[track_caller]
+    pub(crate) fn routed(&self, service: &str, query: &str) -> Vec<Value> {
+        let found: Value = self.manage(service, &format!("/messages?{query}")).json().unwrap();
+        found["messages"].as_array().unwrap().clone()
+    }
+
+    /// Log lines with that message, parsed.
+    pub(crate) fn journal(&self, message: &str) -> Vec<Value> {
+        let lines = self.lines.lock().unwrap();
+        let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        parsed.filter(|entry| entry["message"] == message).collect()
+    }
+
+    /// Everything it printed.
+    pub(crate) fn output(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: sends a signal to a child that is not reaped yet, so its id is its own.
+        #[allow(unsafe_code)]
+        let sent = unsafe { libc::kill(pid, signal) };
+        assert_eq!(sent, 0);
+    }
+
+    /// Asks it to stop, and waits for its end.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal(libc::SIGTERM);
+        self.ended()
+    }
+
+    /// Ends it at once, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        wait_for("the program's end", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- output of the program ---\n{}", self.output());
+        }
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn client() -> Client {
+    Client::builder().timeout(GIVE_UP).build().unwrap()
+}
