@@ -165,17 +165,29 @@ impl NewEvent {
     }
 }
 
+/// The id of a record as its maker gave it, in `ce_id`.
+#[must_use]
+pub fn given_id_of<'a>(record: &Record<'a>) -> Option<&'a str> {
+    identity(record, header::ID)
+}
+
+/// The correlation id of a record as its maker gave it.
+#[must_use]
+pub fn given_correlation_id_of<'a>(record: &Record<'a>) -> Option<&'a str> {
+    identity(record, header::CORRELATION_ID)
+}
+
 /// The id of a record: its `ce_id`, or `topic/partition/offset` where it has none.
 #[must_use]
 pub fn id_of<'a>(record: &Record<'a>) -> Cow<'a, str> {
-    identity(record, header::ID)
+    given_id_of(record)
         .map_or_else(|| format!("{}/{}/{}", record.topic(), record.partition(), record.offset()).into(), Cow::Borrowed)
 }
 
 /// The correlation id of a record; a record without one begins a correlation under its own id.
 #[must_use]
 pub fn correlation_id_of<'a>(record: &Record<'a>) -> Cow<'a, str> {
-    identity(record, header::CORRELATION_ID).map_or_else(|| id_of(record), Cow::Borrowed)
+    given_correlation_id_of(record).map_or_else(|| id_of(record), Cow::Borrowed)
 }
 
 /// A header that is text, neither empty nor too long to be an identity.

@@ -1,12 +1,16 @@
-//! Inspection: the last routed messages, kept in a ring whose slots are used again, to be asked for and to be followed live.
+//! Inspection: the last routed messages, kept in a ring, to be asked for and to be followed live.
+//!
+//! The ring is made of segments, each a vector of fixed-size entries and one of text, written from front to back:
+//! keeping a message costs no allocation and touches little memory.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use crate::event::{given_correlation_id_of, given_id_of};
 use crate::journal::Message;
 use crate::outcome::Outcome;
 
@@ -14,6 +18,8 @@ use crate::outcome::Outcome;
 pub const KEPT_MESSAGES: usize = 10_000;
 /// Messages a slow follower of the live stream may lag behind before it is told that it missed some.
 const STREAM_LAG_MESSAGES: usize = 1_024;
+/// Messages per segment; the oldest segment goes as a whole, so up to so many more than [`KEPT_MESSAGES`] are held.
+const SEGMENT_MESSAGES: usize = 500;
 /// Longest key or error text kept.
 const MAX_TEXT_BYTES: usize = 256;
 
@@ -46,54 +52,6 @@ pub struct RoutedMessage {
     /// Why it failed, cut at 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-}
-
-impl RoutedMessage {
-    fn of(at: Timestamp, message: &Message<'_>) -> Self {
-        let mut made = Self {
-            at,
-            topic: String::new(),
-            partition: 0,
-            offset: 0,
-            key: None,
-            id: String::new(),
-            correlation_id: String::new(),
-            handler: String::new(),
-            outcome: message.outcome,
-            attempt: 0,
-            duration_us: 0,
-            error: None,
-        };
-        made.set(at, message);
-        made
-    }
-
-    /// Overwrites a slot of the ring; its strings keep their memory, so a ring that is full allocates nothing.
-    fn set(&mut self, at: Timestamp, message: &Message<'_>) {
-        self.at = at;
-        replace(&mut self.topic, message.topic);
-        self.partition = message.partition;
-        self.offset = message.offset;
-        match message.key {
-            None => self.key = None,
-            Some(key) => {
-                let key = String::from_utf8_lossy(&key[..key.len().min(MAX_TEXT_BYTES)]);
-                replace(self.key.get_or_insert_default(), &key);
-            }
-        }
-        replace(&mut self.id, message.id);
-        replace(&mut self.correlation_id, message.correlation_id);
-        replace(&mut self.handler, message.handler);
-        self.outcome = message.outcome;
-        self.attempt = message.attempt;
-        self.duration_us = u64::try_from(message.duration.as_micros()).unwrap_or(u64::MAX);
-        self.error = message.error.map(|error| error[..error.floor_char_boundary(MAX_TEXT_BYTES)].to_owned());
-    }
-}
-
-fn replace(slot: &mut String, text: &str) {
-    slot.clear();
-    slot.push_str(text);
 }
 
 /// Which messages are asked for; what is left out matches all.
@@ -130,8 +88,97 @@ impl Query {
 #[derive(Debug)]
 pub struct Inspector {
     // One lock: handler actors write for nanoseconds, and a reader copies what it was asked for.
-    ring: Mutex<VecDeque<RoutedMessage>>,
+    ring: Mutex<VecDeque<Segment>>,
     live: broadcast::Sender<RoutedMessage>,
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    entries: Vec<Kept>,
+    text: Vec<u8>,
+}
+
+/// One message in a segment. Its text is key, id, correlation id and error, one after the other.
+#[derive(Debug)]
+struct Kept {
+    at: Timestamp,
+    topic: Arc<str>,
+    handler: &'static str,
+    offset: i64,
+    duration_us: u64,
+    text: u32,
+    partition: i32,
+    attempt: u32,
+    key: Option<u16>,
+    /// Zero where the record has none: then it follows from the coordinates.
+    id: u16,
+    /// Zero where the record has none: then it is the id.
+    correlation_id: u16,
+    error: Option<u16>,
+    outcome: Outcome,
+}
+
+impl Segment {
+    fn push(&mut self, at: Timestamp, handler: &'static str, message: &Message<'_>) {
+        let text = u32::try_from(self.text.len()).expect("a segment's text is at most some hundred kilobytes");
+        let record = &message.record;
+        let entry = Kept {
+            at,
+            topic: Arc::clone(record.topic()),
+            handler,
+            offset: record.offset(),
+            duration_us: u64::try_from(message.duration.as_micros()).unwrap_or(u64::MAX),
+            text,
+            partition: record.partition(),
+            attempt: message.attempt,
+            key: record.key().map(|key| self.write(key)),
+            id: given_id_of(record).map_or(0, |id| self.write(id.as_bytes())),
+            correlation_id: given_correlation_id_of(record).map_or(0, |id| self.write(id.as_bytes())),
+            error: message.error.map(|error| self.write(error.as_bytes())),
+            outcome: message.outcome,
+        };
+        self.entries.push(entry);
+    }
+
+    /// Appends text, cut at its longest, and gives its length.
+    fn write(&mut self, text: &[u8]) -> u16 {
+        let text = &text[..text.len().min(MAX_TEXT_BYTES)];
+        self.text.extend_from_slice(text);
+        u16::try_from(text.len()).expect("text is cut far below 64 KiB")
+    }
+
+    /// Newest first.
+    fn messages(&self) -> impl Iterator<Item = RoutedMessage> {
+        self.entries.iter().rev().map(|kept| self.message(kept))
+    }
+
+    fn message(&self, kept: &Kept) -> RoutedMessage {
+        let mut rest = &self.text[kept.text as usize..];
+        let mut read = |length: u16| {
+            let (text, after) = rest.split_at(usize::from(length));
+            rest = after;
+            String::from_utf8_lossy(text).into_owned()
+        };
+        let key = kept.key.map(&mut read);
+        let (id, correlation_id) = (read(kept.id), read(kept.correlation_id));
+        let error = kept.error.map(&mut read);
+        let Kept { at, topic, partition, offset, outcome, attempt, duration_us, .. } = kept;
+        let id = if id.is_empty() { format!("{topic}/{partition}/{offset}") } else { id };
+        RoutedMessage {
+            at: *at,
+            topic: topic.to_string(),
+            partition: *partition,
+            offset: *offset,
+            key,
+            correlation_id: if correlation_id.is_empty() { id.clone() } else { correlation_id },
+            id,
+            handler: kept.handler.to_owned(),
+            outcome: *outcome,
+            attempt: *attempt,
+            duration_us: *duration_us,
+            error,
+        }
+    }
 }
 
 impl Default for Inspector {
@@ -141,32 +188,36 @@ impl Default for Inspector {
 }
 
 impl Inspector {
-    /// Keeps a message; the oldest one goes when the ring is full.
-    pub fn keep(&self, at: Timestamp, message: &Message<'_>) {
-        {
-            let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-            let oldest = if ring.len() < KEPT_MESSAGES { None } else { ring.pop_front() };
-            let slot = match oldest {
-                None => RoutedMessage::of(at, message),
-                Some(mut slot) => {
-                    slot.set(at, message);
-                    slot
-                }
-            };
-            ring.push_back(slot);
+    /// Keeps a message; the oldest ones go when the ring is full.
+    pub fn keep(&self, at: Timestamp, handler: &'static str, message: &Message<'_>) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.back().is_none_or(|segment| segment.entries.len() >= SEGMENT_MESSAGES) {
+            // The oldest segment's memory becomes the newest's.
+            let full = ring.len() > KEPT_MESSAGES / SEGMENT_MESSAGES;
+            let mut next = if full { ring.pop_front().unwrap_or_default() } else { Segment::default() };
+            next.entries.clear();
+            next.text.clear();
+            ring.push_back(next);
         }
+        let Some(segment) = ring.back_mut() else { return };
+        segment.push(at, handler, message);
         if self.live.receiver_count() > 0 {
-            // An error means that the last follower left just now.
-            let _ = self.live.send(RoutedMessage::of(at, message));
+            let shown = segment.messages().next();
+            drop(ring);
+            if let Some(shown) = shown {
+                // An error means that the last follower left just now.
+                let _ = self.live.send(shown);
+            }
         }
     }
 
     /// The messages that match, newest first.
     #[must_use]
     pub fn find(&self, query: &Query) -> Vec<RoutedMessage> {
-        let limit = query.limit.unwrap_or(100).min(KEPT_MESSAGES);
+        let limit = query.limit.unwrap_or(100);
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.iter().rev().filter(|message| query.matches(message)).take(limit).cloned().collect()
+        let all = ring.iter().rev().flat_map(Segment::messages).take(KEPT_MESSAGES);
+        all.filter(|message| query.matches(message)).take(limit).collect()
     }
 
     /// Messages from now on.
@@ -181,47 +232,57 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::event::header;
+    use crate::record::{Assignment, BatchPool, RawRecord, RecordBatch};
 
-    fn message<'a>(offset: i64, id: &'a str, key: &'a [u8], outcome: Outcome) -> Message<'a> {
-        Message {
-            topic: "t",
-            partition: 0,
-            offset,
-            key: Some(key),
-            value: None,
-            id,
-            correlation_id: "c",
-            handler: "H",
-            outcome,
-            attempt: 1,
-            duration: Duration::from_micros(5),
-            error: None,
-        }
+    fn batch(offset: i64, id: Option<&str>) -> RecordBatch {
+        let assignment = Arc::new(Assignment::new("t".into(), 3, 0, 1));
+        let mut batch = BatchPool::default().batch();
+        let headers = id.map(|id| (header::ID.as_bytes(), Some(id.as_bytes()))).into_iter();
+        batch.push(&assignment, RawRecord { offset, timestamp_ms: 0, key: Some(b"k"), value: None }, headers);
+        batch
+    }
+
+    fn keep(inspector: &Inspector, offset: i64, id: Option<&str>, outcome: Outcome, error: Option<&str>) {
+        let batch = batch(offset, id);
+        let (record, duration) = (batch.record(0), Duration::from_micros(5));
+        let message = Message { record, handler: "H", outcome, attempt: 1, duration, error };
+        inspector.keep(Timestamp::UNIX_EPOCH, "H", &message);
     }
 
     #[test]
     fn it_keeps_the_last_ones_and_finds_them_newest_first() {
         let inspector = Inspector::default();
-        for offset in 0..=KEPT_MESSAGES {
-            let id = offset.to_string();
+        let last = i64::try_from(3 * KEPT_MESSAGES).unwrap();
+        for offset in 0..=last {
             let outcome = if offset % 2 == 0 { Outcome::Handled } else { Outcome::Retry };
-            inspector.keep(Timestamp::UNIX_EPOCH, &message(i64::try_from(offset).unwrap(), &id, b"k", outcome));
+            keep(&inspector, offset, Some(&offset.to_string()), outcome, None);
         }
         let all = inspector.find(&Query { limit: Some(usize::MAX), ..Query::default() });
-        assert_eq!((all.len(), all[0].offset, all[all.len() - 1].offset), (KEPT_MESSAGES, 10_000, 1));
+        assert_eq!((all.len(), all[0].offset, all[all.len() - 1].offset), (KEPT_MESSAGES, last, last - 9_999));
         let some = inspector.find(&Query { outcome: Some(Outcome::Retry), limit: Some(2), ..Query::default() });
-        assert_eq!(some.iter().map(|found| found.offset).collect::<Vec<_>>(), [9_999, 9_997]);
-        let one = inspector.find(&Query { id: Some("77".into()), key: Some("k".into()), ..Query::default() });
-        assert_eq!((one.len(), one[0].offset), (1, 77));
+        assert_eq!(some.iter().map(|found| found.offset).collect::<Vec<_>>(), [last - 1, last - 3]);
+        let query = Query { id: Some((last - 77).to_string()), key: Some("k".into()), ..Query::default() };
+        let one = inspector.find(&query);
+        assert_eq!((one.len(), one[0].offset), (1, last - 77));
         assert!(inspector.find(&Query { key: Some("x".into()), ..Query::default() }).is_empty());
+    }
+
+    #[test]
+    fn a_record_without_identity_is_named_by_its_coordinates_and_an_error_is_kept_in_part() {
+        let inspector = Inspector::default();
+        keep(&inspector, 7, None, Outcome::DeadLettered, Some(&"e".repeat(1000)));
+        let found = inspector.find(&Query { id: Some("t/3/7".into()), ..Query::default() });
+        assert_eq!((found[0].correlation_id.as_str(), found[0].key.as_deref()), ("t/3/7", Some("k")));
+        assert_eq!(found[0].error.as_ref().unwrap().len(), MAX_TEXT_BYTES);
     }
 
     #[test]
     fn a_follower_gets_what_comes_after_it_began() {
         let inspector = Inspector::default();
-        inspector.keep(Timestamp::UNIX_EPOCH, &message(1, "1", b"k", Outcome::Handled));
+        keep(&inspector, 1, None, Outcome::Handled, None);
         let mut live = inspector.follow();
-        inspector.keep(Timestamp::UNIX_EPOCH, &message(2, "2", b"k", Outcome::Handled));
+        keep(&inspector, 2, None, Outcome::Handled, None);
         assert_eq!(live.try_recv().unwrap().offset, 2);
         assert!(live.try_recv().is_err());
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::delivery::lanes::PartitionSeed;
+
 /// One assignment of one partition to this member of the group.
 ///
 /// Every record and every answer names its assignment, so that an answer from an earlier one is recognised and
@@ -18,6 +20,8 @@ pub struct Assignment {
     pub slot: u32,
     /// Number of this assignment; a later assignment of the same partition has a higher one.
     pub epoch: u32,
+    /// The partition's part in the names of its lanes.
+    pub lane_seed: PartitionSeed,
     open: AtomicBool,
 }
 
@@ -25,7 +29,8 @@ impl Assignment {
     /// An open assignment.
     #[must_use]
     pub fn new(topic: Arc<str>, partition: i32, slot: u32, epoch: u32) -> Self {
-        Self { topic, partition, slot, epoch, open: AtomicBool::new(true) }
+        let lane_seed = PartitionSeed::of(&topic, partition);
+        Self { topic, partition, slot, epoch, lane_seed, open: AtomicBool::new(true) }
     }
 
     /// Whether records of this assignment may still be started.

@@ -15,17 +15,30 @@ pub enum Unkeyed {
     PartitionOrder,
 }
 
+/// A partition's part in the names of its lanes; made once per assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionSeed(u64);
+
+impl PartitionSeed {
+    /// The seed of a partition.
+    #[must_use]
+    pub fn of(topic: &str, partition: i32) -> Self {
+        let mut hasher = FxHasher::default();
+        (topic, partition).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
 /// Names a lane. Two keys whose hashes are equal share a lane, which costs parallelism between the two and never order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LaneKey(u64);
 
 impl LaneKey {
-    /// The lane of a record.
+    /// The lane of a record of the partition that `seed` names.
     #[must_use]
-    pub fn of(topic: &str, partition: i32, offset: i64, key: Option<&[u8]>, unkeyed: Unkeyed) -> Self {
+    pub fn of(seed: PartitionSeed, offset: i64, key: Option<&[u8]>, unkeyed: Unkeyed) -> Self {
         let mut hasher = FxHasher::default();
-        topic.hash(&mut hasher);
-        partition.hash(&mut hasher);
+        seed.0.hash(&mut hasher);
         match (key, unkeyed) {
             (Some(key), _) => key.hash(&mut hasher),
             (None, Unkeyed::Unordered) => offset.hash(&mut hasher),
@@ -49,8 +62,45 @@ pub struct Lanes<T> {
 
 #[derive(Debug)]
 struct Lane<T> {
-    items: VecDeque<T>,
+    items: Items<T>,
     state: State,
+}
+
+/// A queue whose first item costs no allocation: most lanes have no more than one.
+#[derive(Debug)]
+struct Items<T> {
+    first: Option<T>,
+    rest: VecDeque<T>,
+}
+
+impl<T> Items<T> {
+    fn new() -> Self {
+        Self { first: None, rest: VecDeque::new() }
+    }
+
+    fn push_back(&mut self, item: T) {
+        if self.first.is_none() {
+            self.first = Some(item);
+        } else {
+            self.rest.push_back(item);
+        }
+    }
+
+    fn push_front(&mut self, item: T) {
+        if let Some(second) = self.first.replace(item) {
+            self.rest.push_front(second);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<T> {
+        let first = self.first.take();
+        self.first = self.rest.pop_front();
+        first
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +125,7 @@ impl<T> Lanes<T> {
         self.queued += 1;
         let lane = self.by_key.entry(key).or_insert_with(|| {
             self.ready.push_back(key);
-            Lane { items: VecDeque::new(), state: State::Ready }
+            Lane { items: Items::new(), state: State::Ready }
         });
         lane.items.push_back(item);
     }
@@ -105,7 +155,8 @@ impl<T> Lanes<T> {
     /// Takes the next item of a running lane, to be worked on together with the one before it, if `accept` agrees.
     pub fn join(&mut self, key: LaneKey, accept: impl FnOnce(&T) -> bool) -> Option<T> {
         let lane = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Running)?;
-        let item = lane.items.pop_front_if(|item| accept(item))?;
+        lane.items.first.as_ref().filter(|item| accept(item))?;
+        let item = lane.items.pop_front()?;
         self.queued -= 1;
         Some(item)
     }
@@ -151,8 +202,8 @@ impl<T> Lanes<T> {
     pub fn sweep(&mut self, mut gone: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut swept = Vec::new();
         self.by_key.retain(|_, lane| {
-            let mut kept = VecDeque::with_capacity(lane.items.len());
-            for item in lane.items.drain(..) {
+            let mut kept = Items::new();
+            while let Some(item) = lane.items.pop_front() {
                 if gone(&item) { swept.push(item) } else { kept.push_back(item) }
             }
             lane.items = kept;
@@ -181,7 +232,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn key(key: &[u8]) -> LaneKey {
-        LaneKey::of("t", 0, 0, Some(key), Unkeyed::Unordered)
+        LaneKey::of(PartitionSeed::of("t", 0), 0, Some(key), Unkeyed::Unordered)
     }
 
     #[test]
@@ -215,7 +266,7 @@ mod tests {
 
     #[test]
     fn records_without_a_key_follow_the_policy() {
-        let lane = |offset, unkeyed| LaneKey::of("t", 0, offset, None, unkeyed);
+        let lane = |offset, unkeyed| LaneKey::of(PartitionSeed::of("t", 0), offset, None, unkeyed);
         assert_ne!(lane(1, Unkeyed::Unordered), lane(2, Unkeyed::Unordered));
         assert_eq!(lane(1, Unkeyed::PartitionOrder), lane(2, Unkeyed::PartitionOrder));
     }
@@ -250,7 +301,7 @@ mod tests {
             let mut waiting: Vec<LaneKey> = Vec::new();
             let mut done: Vec<(usize, u8)> = Vec::new();
             let finish = steps.len();
-            let drain = (0..items.len() * 6).map(|at| (u8::try_from(at % 4).unwrap(), 0));
+            let drain = (0..items.len() * 8 + 16).map(|at| (u8::try_from(at % 4).unwrap(), 0));
             for (at, (step, pick)) in steps.into_iter().chain(drain).enumerate() {
                 match step {
                     0 => if let Some((seq, name)) = feed.next() { lanes.push(key(&[name]), (seq, name)); },

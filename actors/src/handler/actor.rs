@@ -20,7 +20,7 @@ use crate::answer::{Answer, Answers};
 use crate::delivery::dead_letter::{Cause, dead_letter};
 use crate::delivery::lanes::{LaneKey, Lanes, Unkeyed};
 use crate::delivery::retry::RetryPolicy;
-use crate::event::{Event, correlation_id_of, id_of};
+use crate::event::Event;
 use crate::inspect::Inspector;
 use crate::journal::{DeadLetterDelayed, HandlerPanicked, Journal, Message as Routed1, Routed};
 use crate::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
@@ -68,7 +68,8 @@ struct Item {
     batch: Arc<RecordBatch>,
     index: u32,
     attempts: u32,
-    first_failure: Option<Timestamp>,
+    /// Microseconds since the epoch; zero before the first failure.
+    first_failure_us: i64,
 }
 
 impl Item {
@@ -89,6 +90,7 @@ impl Item {
 
 /// Items that go to the handler in one call; those of one lane stand together, in order.
 struct Started<E> {
+    began: Instant,
     items: Run<(LaneKey, Item)>,
     events: Run<Event<E>>,
 }
@@ -98,7 +100,32 @@ struct Finished {
     items: Run<(LaneKey, Item)>,
     results: Run<HandlerResult>,
     panicked: Option<String>,
-    duration: Duration,
+    began: Instant,
+}
+
+/// The time, read once per call: reading it for everything that wants it would cost more than a small handler.
+#[derive(Clone, Copy)]
+struct Clock {
+    started: Timestamp,
+    start: Instant,
+    now: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let now = Instant::now();
+        Self { started: Timestamp::now(), start: now, now }
+    }
+
+    fn tick(&mut self) -> Instant {
+        self.now = Instant::now();
+        self.now
+    }
+
+    /// The wall clock at the last tick.
+    fn timestamp(&self) -> Timestamp {
+        self.started.checked_add(self.now - self.start).unwrap_or(self.started)
+    }
 }
 
 /// Things a lane waits for.
@@ -128,6 +155,7 @@ pub(crate) struct HandlerActor<I: Invoke> {
     runs: Box<dyn Running<Call<I>, Finished>>,
     waits: FuturesUnordered<LocalBoxFuture<'static, Waited>>,
     answers: Vec<Answer>,
+    clock: Clock,
     counted: [u64; Outcome::ALL.len()],
 }
 
@@ -150,12 +178,14 @@ impl<I: Invoke> HandlerActor<I> {
             runs: Box::new(Runs::new(|(handler, started)| run(handler, started))),
             waits: FuturesUnordered::new(),
             answers: Vec::new(),
+            clock: Clock::start(),
             counted: [0; Outcome::ALL.len()],
         }
     }
 
     /// Does all that can be done now.
     fn advance(&mut self, cx: &mut task::Context<'_>) {
+        self.clock = Clock::start();
         loop {
             while let task::Poll::Ready(Some(waited)) = self.waits.poll_next_unpin(cx) {
                 self.waited(waited);
@@ -192,7 +222,7 @@ impl<I: Invoke> HandlerActor<I> {
 
     /// The next items that may run together, decoded. Items that cannot run are dealt with on the way.
     fn next_run(&mut self) -> Option<Started<I::Event>> {
-        let mut started = Started { items: Run::new(), events: Run::new() };
+        let mut started = Started { began: self.clock.now, items: Run::new(), events: Run::new() };
         while started.items.len() < I::MAX_EVENTS_PER_RUN
             && let Some((lane, item)) = self.lanes.start()
         {
@@ -247,7 +277,7 @@ impl<I: Invoke> HandlerActor<I> {
             self.around.counters.restarted(&message);
             self.handler = Rc::new((self.factory)());
         }
-        let duration = finished.duration;
+        let duration = self.clock.tick().saturating_duration_since(finished.began);
         let mut rest = finished.items.into_iter().zip(finished.results).peekable();
         while let Some(((lane, item), result)) = rest.next() {
             let Some(error) = self.settle_if_done(&item, result, duration) else {
@@ -281,8 +311,10 @@ impl<I: Invoke> HandlerActor<I> {
     /// An attempt failed: another one after a pause, or a dead letter. The lane waits in both cases, followers behind.
     fn fail(&mut self, lane: LaneKey, mut item: Item, error: HandlerError, duration: Duration, followers: Vec<Item>) {
         item.attempts += 1;
-        let now = Timestamp::now();
-        item.first_failure.get_or_insert(now);
+        let now = self.clock.timestamp();
+        if item.first_failure_us == 0 {
+            item.first_failure_us = now.as_microsecond();
+        }
         let another = if error.kind.is_transient() { self.config.retry.backoff(item.attempts, random()) } else { None };
         let Some(pause) = another else {
             self.lanes.put_back(lane, followers.into_iter());
@@ -322,16 +354,8 @@ impl<I: Invoke> HandlerActor<I> {
     /// One journal line and one slot of the ring per attempt that ended.
     fn tell(&mut self, item: &Item, outcome: Outcome, duration: Duration, error: Option<&str>) {
         self.counted[outcome as usize] += 1;
-        let record = item.record();
-        let (id, correlation_id) = (id_of(&record), correlation_id_of(&record));
         let message = Routed1 {
-            topic: record.topic(),
-            partition: record.partition(),
-            offset: record.offset(),
-            key: record.key(),
-            value: record.value(),
-            id: &id,
-            correlation_id: &correlation_id,
+            record: item.record(),
             handler: self.name,
             outcome,
             // A failed attempt is counted already; one that went well is the next.
@@ -342,7 +366,7 @@ impl<I: Invoke> HandlerActor<I> {
         if Routed1::is_read() {
             self.around.journal.write(message);
         }
-        self.around.inspector.keep(Timestamp::now(), &message);
+        self.around.inspector.keep(self.clock.timestamp(), self.name, &message);
     }
 
     /// Sends what was collected: answers upstream, counts to the metrics and the status.
@@ -357,7 +381,8 @@ impl<I: Invoke> HandlerActor<I> {
         self.around.counters.set_depth(self.lanes.queued(), self.lanes.running());
         if !self.answers.is_empty() {
             // The receiver goes away only with the consumer's thread, when nobody needs answers any more.
-            let _ = self.around.answers.send(std::mem::take(&mut self.answers));
+            let next = Vec::with_capacity(self.answers.len());
+            let _ = self.around.answers.send(std::mem::replace(&mut self.answers, next));
         }
     }
 }
@@ -370,7 +395,6 @@ fn decode<I: Invoke>(item: &Item) -> Result<Event<I::Event>, HandlerError> {
 
 /// Calls the handler; a panic in it ends here.
 async fn run<I: Invoke>(handler: Rc<I>, started: Started<I::Event>) -> Finished {
-    let began = Instant::now();
     let called = AssertUnwindSafe(handler.invoke(&started.events)).catch_unwind().await;
     let (results, panicked) = match called {
         Ok(results) => (results, None),
@@ -380,7 +404,7 @@ async fn run<I: Invoke>(handler: Rc<I>, started: Started<I::Event>) -> Finished 
             (started.items.iter().map(|_| Err(error.clone())).collect(), Some(message))
         }
     };
-    Finished { items: started.items, results, panicked, duration: began.elapsed() }
+    Finished { items: started.items, results, panicked, began: started.began }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
@@ -404,7 +428,7 @@ async fn write_dead_letter(
         handler,
         error: &error,
         attempts: item.attempts,
-        first_failure: item.first_failure.unwrap_or(last_failure),
+        first_failure: Timestamp::from_microsecond(item.first_failure_us).unwrap_or(last_failure),
         last_failure,
     };
     let letter = dead_letter(&item.record(), &cause);
@@ -463,9 +487,9 @@ impl<I: Invoke> actix::Handler<Work> for HandlerActor<I> {
     fn handle(&mut self, Work { batch, records }: Work, _: &mut Self::Context) {
         for index in records {
             let record = batch.record(index as usize);
-            let lane =
-                LaneKey::of(record.topic(), record.partition(), record.offset(), record.key(), self.config.unkeyed);
-            let item = Item { batch: Arc::clone(&batch), index, attempts: 0, first_failure: None };
+            let seed = record.assignment().lane_seed;
+            let lane = LaneKey::of(seed, record.offset(), record.key(), self.config.unkeyed);
+            let item = Item { batch: Arc::clone(&batch), index, attempts: 0, first_failure_us: 0 };
             self.lanes.push(lane, item);
         }
     }

@@ -8,7 +8,9 @@ use metrics::{counter, gauge};
 use tracing::{Level, debug, error, info, warn};
 
 use super::Entry;
+use crate::event::{correlation_id_of, id_of};
 use crate::outcome::Outcome;
+use crate::record::Record;
 
 /// The service listens.
 pub struct Started<'a> {
@@ -65,22 +67,10 @@ impl Entry for PublishFailed<'_> {
 }
 
 /// One attempt at a routed message ended. Metrics for it are counted by the batch: see [`Routed`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
-    /// Topic.
-    pub topic: &'a str,
-    /// Partition.
-    pub partition: i32,
-    /// Offset.
-    pub offset: i64,
-    /// Key as it came.
-    pub key: Option<&'a [u8]>,
-    /// Value as it came; at debug only.
-    pub value: Option<&'a [u8]>,
-    /// The event's id.
-    pub id: &'a str,
-    /// Its correlation id.
-    pub correlation_id: &'a str,
+    /// The record: coordinates, key, identity; its value at debug only.
+    pub record: Record<'a>,
     /// Handler it was routed to.
     pub handler: &'a str,
     /// How the attempt ended.
@@ -112,8 +102,10 @@ impl fmt::Display for Text<'_> {
 
 impl Entry for Message<'_> {
     fn write(&self, service: &Arc<str>) {
-        let Self { topic, partition, offset, id, correlation_id, handler, attempt, .. } = self;
-        let key = self.key.map(|key| tracing::field::display(Text(key)));
+        let Self { record, handler, attempt, .. } = self;
+        let (topic, partition, offset) = (&**record.topic(), record.partition(), record.offset());
+        let (id, correlation_id) = (&*id_of(record), &*correlation_id_of(record));
+        let key = record.key().map(|key| tracing::field::display(Text(key)));
         let outcome = self.outcome.as_str();
         let duration_us = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX);
         match self.error {
@@ -127,7 +119,7 @@ impl Entry for Message<'_> {
             ),
         }
         if tracing::enabled!(Level::DEBUG) {
-            let value = self.value.map(|value| tracing::field::display(Text(value)));
+            let value = record.value().map(|value| tracing::field::display(Text(value)));
             debug!(%service, topic, partition, offset, value, "payload");
         }
     }

@@ -162,6 +162,13 @@ impl KafkaConfig {
         self.pass_through(config)
     }
 
+    /// The properties of the consumer, for a bench that compares with a client of the same settings.
+    #[must_use]
+    pub fn consumer_properties(&self) -> Vec<(String, String)> {
+        let config = self.consumer();
+        config.config_map().iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
     pub(super) fn admin(&self) -> ClientConfig {
         self.pass_through(self.common())
     }

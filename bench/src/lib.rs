@@ -1,1 +1,0 @@
-//! Benches and load tools.
