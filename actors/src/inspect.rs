@@ -48,7 +48,7 @@ pub struct RoutedMessage {
     /// Number of the attempt, from 1.
     pub attempt: u32,
     /// From the attempt's start to its end, microseconds.
-    pub duration_us: u64,
+    pub duration_us: u32,
     /// Why it failed, cut at 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -96,52 +96,66 @@ pub struct Inspector {
 struct Segment {
     entries: Vec<Kept>,
     text: Vec<u8>,
+    /// Topics and handlers that the entries name; as few as a service has routes.
+    routes: Vec<(Arc<str>, &'static str)>,
 }
 
 /// One message in a segment. Its text is key, id, correlation id and error, one after the other.
 #[derive(Debug)]
 struct Kept {
-    at: Timestamp,
-    topic: Arc<str>,
-    handler: &'static str,
+    at_us: i64,
     offset: i64,
-    duration_us: u64,
+    /// Up to 71 minutes; no handler's deadline is as long.
+    duration_us: u32,
     text: u32,
     partition: i32,
     attempt: u32,
-    key: Option<u16>,
-    /// Zero where the record has none: then it follows from the coordinates.
+    route: u16,
+    key: u16,
+    /// [`ABSENT`] where the record has none: then it follows from the coordinates.
     id: u16,
-    /// Zero where the record has none: then it is the id.
+    /// [`ABSENT`] where the record has none: then it is the id.
     correlation_id: u16,
-    error: Option<u16>,
+    error: u16,
     outcome: Outcome,
 }
+
+/// Length of a text that is not there.
+const ABSENT: u16 = u16::MAX;
 
 impl Segment {
     fn push(&mut self, at: Timestamp, handler: &'static str, message: &Message<'_>) {
         let text = u32::try_from(self.text.len()).expect("a segment's text is at most some hundred kilobytes");
         let record = &message.record;
         let entry = Kept {
-            at,
-            topic: Arc::clone(record.topic()),
-            handler,
+            at_us: at.as_microsecond(),
             offset: record.offset(),
-            duration_us: u64::try_from(message.duration.as_micros()).unwrap_or(u64::MAX),
+            duration_us: u32::try_from(message.duration.as_micros()).unwrap_or(u32::MAX),
             text,
             partition: record.partition(),
             attempt: message.attempt,
-            key: record.key().map(|key| self.write(key)),
-            id: given_id_of(record).map_or(0, |id| self.write(id.as_bytes())),
-            correlation_id: given_correlation_id_of(record).map_or(0, |id| self.write(id.as_bytes())),
-            error: message.error.map(|error| self.write(error.as_bytes())),
+            route: self.route(record.topic(), handler),
+            key: self.write(record.key()),
+            id: self.write(given_id_of(record).map(str::as_bytes)),
+            correlation_id: self.write(given_correlation_id_of(record).map(str::as_bytes)),
+            error: self.write(message.error.map(str::as_bytes)),
             outcome: message.outcome,
         };
         self.entries.push(entry);
     }
 
+    fn route(&mut self, topic: &Arc<str>, handler: &'static str) -> u16 {
+        let known = self.routes.iter().rposition(|route| route.0 == *topic && route.1 == handler);
+        let index = known.unwrap_or_else(|| {
+            self.routes.push((Arc::clone(topic), handler));
+            self.routes.len() - 1
+        });
+        u16::try_from(index).expect("a segment has fewer messages, and so fewer routes, than 2^16")
+    }
+
     /// Appends text, cut at its longest, and gives its length.
-    fn write(&mut self, text: &[u8]) -> u16 {
+    fn write(&mut self, text: Option<&[u8]>) -> u16 {
+        let Some(text) = text else { return ABSENT };
         let text = &text[..text.len().min(MAX_TEXT_BYTES)];
         self.text.extend_from_slice(text);
         u16::try_from(text.len()).expect("text is cut far below 64 KiB")
@@ -155,27 +169,29 @@ impl Segment {
     fn message(&self, kept: &Kept) -> RoutedMessage {
         let mut rest = &self.text[kept.text as usize..];
         let mut read = |length: u16| {
-            let (text, after) = rest.split_at(usize::from(length));
-            rest = after;
-            String::from_utf8_lossy(text).into_owned()
+            (length != ABSENT).then(|| {
+                let (text, after) = rest.split_at(usize::from(length));
+                rest = after;
+                String::from_utf8_lossy(text).into_owned()
+            })
         };
-        let key = kept.key.map(&mut read);
-        let (id, correlation_id) = (read(kept.id), read(kept.correlation_id));
-        let error = kept.error.map(&mut read);
-        let Kept { at, topic, partition, offset, outcome, attempt, duration_us, .. } = kept;
-        let id = if id.is_empty() { format!("{topic}/{partition}/{offset}") } else { id };
+        let key = read(kept.key);
+        let (id, correlation_id, error) = (read(kept.id), read(kept.correlation_id), read(kept.error));
+        let Kept { partition, offset, outcome, attempt, .. } = *kept;
+        let (topic, handler) = &self.routes[usize::from(kept.route)];
+        let id = id.unwrap_or_else(|| format!("{topic}/{partition}/{offset}"));
         RoutedMessage {
-            at: *at,
+            at: Timestamp::from_microsecond(kept.at_us).unwrap_or_default(),
             topic: topic.to_string(),
-            partition: *partition,
-            offset: *offset,
+            partition,
+            offset,
             key,
-            correlation_id: if correlation_id.is_empty() { id.clone() } else { correlation_id },
+            correlation_id: correlation_id.unwrap_or_else(|| id.clone()),
             id,
-            handler: kept.handler.to_owned(),
-            outcome: *outcome,
-            attempt: *attempt,
-            duration_us: *duration_us,
+            handler: (*handler).to_owned(),
+            outcome,
+            attempt,
+            duration_us: kept.duration_us,
             error,
         }
     }
@@ -197,6 +213,7 @@ impl Inspector {
             let mut next = if full { ring.pop_front().unwrap_or_default() } else { Segment::default() };
             next.entries.clear();
             next.text.clear();
+            next.routes.clear();
             ring.push_back(next);
         }
         let Some(segment) = ring.back_mut() else { return };
