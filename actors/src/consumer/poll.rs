@@ -11,10 +11,13 @@ use actix::dev::SendError;
 use tokio::sync::oneshot;
 
 use super::{Command, ConsumerParts};
-use crate::delivery::intake::{Commit, Effect, Intake};
+use crate::delivery::intake::{Commit, Effect, Intake, Resume, Tracking};
 use crate::handler::Sweep;
-use crate::journal::{BrokerReach, Change, CommitFailed, Committed, DrainTimedOut, GivenUp, Rebalanced, StaleAnswers};
-use crate::kafka::{Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
+use crate::journal::{
+    BrokerReach, Change, CommitFailed, Committed, DrainTimedOut, GivenUp, ProgressUnread, Rebalanced, RecordsSkipped,
+    StaleAnswers,
+};
+use crate::kafka::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
 use crate::record::{Assignment, BatchPool, RecordBatch};
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::{ConsumerState, ConsumerStatus, PartitionStatus};
@@ -35,6 +38,9 @@ const FINAL_COMMIT_DEADLINE: Duration = Duration::from_secs(2);
 const FINAL_COMMIT_PAUSE: Duration = Duration::from_millis(50);
 /// While partitions leave, what is not started of them is given up so often.
 const SWEEP_INTERVAL: Duration = EVENTS_INTERVAL;
+/// The broker is asked so long for what was committed. Without an answer, what was settled above the committed offsets
+/// is handled again; meanwhile nothing else goes on here, so it is short.
+const COMMITTED_WAIT: Duration = Duration::from_secs(2);
 /// The status is written so often.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 /// Leaving the group is given up after so long; the broker then notices by the session timeout.
@@ -158,7 +164,11 @@ impl PollLoop {
         let idle = self.batch.is_empty() && self.leaving.is_empty();
         let wait = if idle { IDLE_WAIT } else { FILLING_WAIT };
         let Self { source, intake, assignments, last, batch, .. } = self;
-        source.read(max, wait, |message| take_in(message, intake, assignments, last, batch));
+        let mut skipped = 0;
+        source.read(max, wait, |message| skipped += u64::from(take_in(message, intake, assignments, last, batch)));
+        if skipped > 0 {
+            self.parts.journal.write(RecordsSkipped { count: skipped });
+        }
     }
 
     /// Sends the batch on when the router has taken the one before; until then it is filled further.
@@ -236,6 +246,7 @@ impl PollLoop {
             }
         }
         self.last = None;
+        self.resume(partitions);
         self.source.accept(partitions)?;
         if self.draining.is_none() {
             self.state = ConsumerState::Assigned;
@@ -243,6 +254,24 @@ impl PollLoop {
         self.journal_rebalance(Change::Assigned, partitions);
         self.write_status();
         Ok(())
+    }
+
+    /// Reads what was settled above the committed offsets, so that it is not handled again.
+    fn resume(&mut self, partitions: &[TopicPartition]) {
+        let committed = match self.source.committed(partitions, COMMITTED_WAIT) {
+            Ok(committed) => committed,
+            Err(error) => {
+                let partitions = "all that were assigned";
+                return self.parts.journal.write(ProgressUnread { partition: partitions, error: &error });
+            }
+        };
+        for PartitionOffset { topic, partition, offset, metadata } in committed {
+            let Some(slot) = self.intake.slot_of(&topic, partition) else { continue };
+            if let Err(error) = self.intake.resume(slot, &Resume { offset, metadata }) {
+                let partition = format!("{topic}/{partition}");
+                self.parts.journal.write(ProgressUnread { partition: &partition, error: &error });
+            }
+        }
     }
 
     /// Others have them already: nothing is committed, and whatever is still answered is stale.
@@ -340,38 +369,39 @@ impl PollLoop {
     }
 
     fn commit(&mut self, wanted: impl Fn(u32) -> bool) {
-        let commits = self.intake.begin_commits(wanted);
+        let (number, commits) = self.intake.begin_commit(wanted);
         if commits.is_empty() {
             return;
         }
+        let slots: Vec<u32> = commits.iter().map(|commit| commit.slot).collect();
         let offsets: Vec<PartitionOffset> = commits
-            .iter()
-            .map(|Commit { slot, offset }| {
-                let (topic, partition) = self.intake.partition(*slot);
-                PartitionOffset { topic: topic.to_owned(), partition, offset: *offset }
+            .into_iter()
+            .map(|Commit { slot, offset, metadata }| {
+                let (topic, partition) = self.intake.partition(slot);
+                PartitionOffset { topic: topic.to_owned(), partition, offset, metadata }
             })
             .collect();
-        match self.source.commit(&offsets) {
-            Ok(()) => self.parts.journal.write(Committed { partitions: commits.len() }),
-            Err(error) => {
-                self.parts.journal.write(CommitFailed { partition: "all", error: &error });
-                for commit in commits {
-                    self.intake.commit_answered(commit, false);
-                }
+        if let Err(error) = self.source.commit(number, &offsets) {
+            self.parts.journal.write(CommitFailed { partition: "all", error: &error });
+            for slot in slots {
+                self.intake.commit_answered(slot, number, false);
             }
         }
     }
 
     fn take_commit_answers(&mut self) {
         while let Some(answers) = self.source.commit_answers(Duration::ZERO) {
-            for answer in answers {
-                let at = answer.committed;
-                if let Some(error) = &answer.error {
+            let accepted = answers.iter().filter(|answer| answer.error.is_none()).count();
+            if accepted > 0 {
+                self.parts.journal.write(Committed { partitions: accepted });
+            }
+            for CommitAnswer { number, partition: at, error } in answers {
+                if let Some(error) = &error {
                     let partition = format!("{}/{}", at.topic, at.partition);
                     self.parts.journal.write(CommitFailed { partition: &partition, error });
                 }
                 if let Some(slot) = self.intake.slot_of(&at.topic, at.partition) {
-                    self.intake.commit_answered(Commit { slot, offset: at.offset }, answer.error.is_none());
+                    self.intake.commit_answered(slot, number, error.is_none());
                 }
             }
         }
@@ -432,27 +462,32 @@ impl PollLoop {
 }
 
 /// Copies a record into the batch. A record of a partition that takes none (it is leaving or gone) is left out: it was
-/// never tracked, so its next owner gets it.
+/// never tracked, so its next owner gets it. True where it was settled in an earlier assignment, and is left out too.
 fn take_in(
     message: &Message<'_>,
     intake: &mut Intake,
     assignments: &HashMap<u32, Arc<Assignment>>,
     last: &mut Option<(usize, i32, u32)>,
     batch: &mut RecordBatch,
-) {
+) -> bool {
     let (handle, partition) = (message.topic_handle(), message.partition());
     let slot = match *last {
         Some((known, at, slot)) if known == handle && at == partition => slot,
         _ => {
-            let Some(slot) = intake.slot_of(&message.topic(), partition) else { return };
+            let Some(slot) = intake.slot_of(&message.topic(), partition) else { return false };
             *last = Some((handle, partition, slot));
             slot
         }
     };
-    let Some(assignment) = assignments.get(&slot) else { return };
+    let Some(assignment) = assignments.get(&slot) else { return false };
     let raw = message.raw();
     let bytes = raw.key.map_or(0, <[u8]>::len) + raw.value.map_or(0, <[u8]>::len);
-    if assignment.is_open() && intake.track(slot, raw.offset, bytes) {
+    if !assignment.is_open() {
+        return false;
+    }
+    let tracking = intake.track(slot, raw.offset, bytes);
+    if tracking == Tracking::New {
         batch.push(assignment, raw, message.headers());
     }
+    tracking == Tracking::SettledBefore
 }

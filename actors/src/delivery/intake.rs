@@ -1,7 +1,9 @@
 //! The intake: partitions assigned to this member, what of them is on its way, and what may be committed.
 
 use super::credits::Credits;
+pub use super::frontier::Tracking;
 use super::frontier::{Answered, Frontier};
+use super::progress_codec::{DecodeError, decode, encode};
 use crate::answer::Answer;
 
 /// Partitions of this member by slot. A slot stays with its partition while the process lives; each assignment of it
@@ -11,6 +13,7 @@ pub struct Intake {
     slots: Vec<Slot>,
     credits: Credits,
     last_epoch: u32,
+    last_commit: u64,
 }
 
 #[derive(Debug)]
@@ -27,18 +30,37 @@ struct Assigned {
     frontier: Frontier,
     /// The first offset polled: the broker has it, or has nothing, which comes to the same.
     first: Option<i64>,
-    /// The last offset the broker said it has.
+    /// The last offset the broker said it has, and how many changes it knows.
     committed: Option<i64>,
-    /// An offset whose commit is not answered yet.
-    committing: Option<i64>,
+    known_changes: u64,
+    /// A commit that is not answered yet.
+    committing: Option<Committing>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Committing {
+    number: u64,
+    offset: i64,
+    changes: u64,
 }
 
 impl Assigned {
-    /// The frontier, where the broker does not have it yet.
+    /// The offset to commit, where there is more to say than the broker knows.
     fn uncommitted(&self) -> Option<i64> {
+        let position = self.frontier.position()?;
         let known = self.committed.or(self.first)?;
-        self.frontier.position().filter(|position| *position > known)
+        // An assignment never takes back what it committed.
+        (position >= known && self.frontier.changes() > self.known_changes).then_some(position)
     }
+}
+
+/// What the broker has of a partition from earlier assignments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// The committed offset.
+    pub offset: i64,
+    /// The commit's metadata.
+    pub metadata: String,
 }
 
 /// What an answer did.
@@ -53,12 +75,14 @@ pub enum Effect {
 }
 
 /// An offset to commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
     /// Slot of the partition.
     pub slot: u32,
     /// Every offset below it is settled.
     pub offset: i64,
+    /// What is settled above it; see [`progress_codec`](super::progress_codec).
+    pub metadata: String,
 }
 
 /// How one partition stands, for status and metrics.
@@ -82,7 +106,7 @@ impl Intake {
     /// No partition yet; at most so many records and bytes on their way.
     #[must_use]
     pub fn new(limit_records: usize, limit_bytes: usize) -> Self {
-        Self { slots: Vec::new(), credits: Credits::new(limit_records, limit_bytes), last_epoch: 0 }
+        Self { slots: Vec::new(), credits: Credits::new(limit_records, limit_bytes), last_epoch: 0, last_commit: 0 }
     }
 
     /// A partition comes. Returns its slot and the new epoch. Whatever it still held from before is forgotten.
@@ -98,23 +122,39 @@ impl Intake {
         (slot, epoch)
     }
 
+    /// Goes on from what the broker has; to be called before the first record of the assignment.
+    ///
+    /// # Errors
+    /// When the metadata cannot be read: then everything from the committed offset on is handled again.
+    pub fn resume(&mut self, slot: u32, from: &Resume) -> Result<(), DecodeError> {
+        let settled = decode(from.offset, &from.metadata)?;
+        if let Some(assigned) = self.assigned(slot) {
+            assigned.frontier = Frontier::resume(from.offset, settled);
+        }
+        Ok(())
+    }
+
     /// The slot of a partition that is or was assigned.
     #[must_use]
     pub fn slot_of(&self, topic: &str, partition: i32) -> Option<u32> {
         self.slots.iter().position(|slot| slot.partition == partition && slot.topic == topic).map(to_u32)
     }
 
-    /// Tracks a polled record and takes its credits. False, and nothing changes, where the partition is not taking
-    /// records (unassigned or leaving) or the offset was polled before.
+    /// Tracks a polled record and takes its credits. A record of a partition that takes none (it is unassigned or
+    /// leaving) counts as repeated: its next owner gets it.
     #[must_use]
-    pub fn track(&mut self, slot: u32, offset: i64, bytes: usize) -> bool {
-        let Some(assigned) = self.assigned(slot).filter(|assigned| !assigned.leaving) else { return false };
-        let tracked = assigned.frontier.track(offset, to_u32(bytes));
-        if tracked {
+    pub fn track(&mut self, slot: u32, offset: i64, bytes: usize) -> Tracking {
+        let Some(assigned) = self.assigned(slot).filter(|assigned| !assigned.leaving) else {
+            return Tracking::Repeated;
+        };
+        let tracking = assigned.frontier.track(offset, to_u32(bytes));
+        if tracking != Tracking::Repeated {
             assigned.first.get_or_insert(offset);
+        }
+        if tracking == Tracking::New {
             self.credits.take(bytes);
         }
-        tracked
+        tracking
     }
 
     /// Records that may be polled now.
@@ -166,30 +206,31 @@ impl Intake {
         self.credits.used_records()
     }
 
-    /// What is to be committed now: partitions whose frontier passed what the broker has, one commit at a time each.
-    /// Each is remembered as being committed until [`commit_answered`](Self::commit_answered).
-    pub fn begin_commits(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Commit> {
+    /// What is to be committed now, and the commit's number: partitions of which the broker does not know all, one
+    /// commit at a time each. They are remembered as being committed until [`commit_answered`](Self::commit_answered).
+    pub fn begin_commit(&mut self, wanted: impl Fn(u32) -> bool) -> (u64, Vec<Commit>) {
+        self.last_commit += 1;
+        let number = self.last_commit;
         let mut commits = Vec::new();
         for (slot, assigned) in self.slots.iter_mut().enumerate() {
             let slot = to_u32(slot);
             let Some(assigned) = assigned.assigned.as_mut().filter(|_| wanted(slot)) else { continue };
-            let Some(offset) = assigned.uncommitted() else { continue };
-            if assigned.committing.is_none() {
-                assigned.committing = Some(offset);
-                commits.push(Commit { slot, offset });
-            }
+            let Some(offset) = assigned.uncommitted().filter(|_| assigned.committing.is_none()) else { continue };
+            let metadata = encode(offset, assigned.frontier.settled_above().into_iter());
+            assigned.committing = Some(Committing { number, offset, changes: assigned.frontier.changes() });
+            commits.push(Commit { slot, offset, metadata });
         }
-        commits
+        (number, commits)
     }
 
-    /// The broker answered a commit. An answer that is not for the commit on its way (it is of an earlier
-    /// assignment) changes nothing.
-    pub fn commit_answered(&mut self, commit: Commit, accepted: bool) {
-        if let Some(assigned) = self.assigned(commit.slot).filter(|known| known.committing == Some(commit.offset)) {
-            assigned.committing = None;
-            if accepted {
-                assigned.committed = Some(commit.offset);
-            }
+    /// The broker answered for a partition of a commit. An answer to another commit than the one on its way (it is of
+    /// an earlier assignment) changes nothing.
+    pub fn commit_answered(&mut self, slot: u32, number: u64, accepted: bool) {
+        let Some(assigned) = self.assigned(slot) else { return };
+        let Some(committing) = assigned.committing.take_if(|committing| committing.number == number) else { return };
+        if accepted {
+            assigned.committed = Some(committing.offset);
+            assigned.known_changes = committing.changes;
         }
     }
 
@@ -254,16 +295,26 @@ mod tests {
         true
     }
 
+    fn take(intake: &mut Intake, slot: u32, offsets: impl IntoIterator<Item = i64>) {
+        for offset in offsets {
+            assert_eq!(intake.track(slot, offset, 10), Tracking::New);
+        }
+    }
+
+    fn offsets(commit: &(u64, Vec<Commit>)) -> Vec<i64> {
+        commit.1.iter().map(|commit| commit.offset).collect()
+    }
+
     #[test]
     fn an_answer_from_an_earlier_assignment_moves_nothing() {
         let mut intake = Intake::new(10, 1000);
         let (slot, old) = intake.assign("t", 0);
-        assert!(intake.track(slot, 5, 10) && intake.track(slot, 6, 10));
+        take(&mut intake, slot, [5, 6]);
         let (same, new) = intake.assign("t", 0);
         assert!(same == slot && new > old && intake.free() == 10);
-        assert!(intake.track(slot, 5, 10));
+        take(&mut intake, slot, [5]);
         assert_eq!(intake.answer(&settled(slot, old, 5)), Effect::Stale);
-        assert!(intake.begin_commits(all).iter().all(|commit| commit.offset <= 5));
+        assert!(intake.begin_commit(all).1.is_empty());
         assert_eq!(intake.answer(&settled(slot, new, 5)), Effect::Settled);
         assert_eq!(intake.free(), 10);
     }
@@ -272,33 +323,56 @@ mod tests {
     fn a_commit_counts_when_it_was_answered_and_is_repeated_when_it_was_refused() {
         let mut intake = Intake::new(10, 1000);
         let (slot, epoch) = intake.assign("t", 0);
-        assert!(intake.begin_commits(all).is_empty(), "nothing polled, nothing to commit");
-        assert!(intake.track(slot, 0, 1) && intake.track(slot, 1, 1));
+        assert!(intake.begin_commit(all).1.is_empty(), "nothing polled, nothing to commit");
+        take(&mut intake, slot, [0, 1]);
+        assert!(intake.begin_commit(all).1.is_empty(), "nothing settled, nothing to commit");
         intake.answer(&settled(slot, epoch, 0));
-        let first = Commit { slot, offset: 1 };
-        assert_eq!(intake.begin_commits(all), [first]);
+        let first = intake.begin_commit(all);
+        assert_eq!(offsets(&first), [1]);
         intake.answer(&settled(slot, epoch, 1));
-        assert!(intake.begin_commits(all).is_empty(), "one at a time");
-        intake.commit_answered(first, false);
-        let second = Commit { slot, offset: 2 };
-        assert_eq!(intake.begin_commits(all), [second]);
-        assert!(intake.is_uncommitted(slot));
-        intake.commit_answered(second, true);
-        assert!(!intake.is_uncommitted(slot) && intake.begin_commits(all).is_empty());
+        assert!(intake.begin_commit(all).1.is_empty(), "one at a time");
+        intake.commit_answered(slot, first.0, false);
+        let second = intake.begin_commit(all);
+        assert_eq!(offsets(&second), [2]);
+        intake.commit_answered(slot, first.0, true);
+        assert!(intake.is_uncommitted(slot), "an answer to an earlier commit says nothing of this one");
+        intake.commit_answered(slot, second.0, true);
+        assert!(!intake.is_uncommitted(slot) && intake.begin_commit(all).1.is_empty());
+    }
+
+    #[test]
+    fn what_is_settled_above_the_frontier_is_committed_too_and_skipped_by_the_next_owner() {
+        let mut intake = Intake::new(10, 1000);
+        let (slot, epoch) = intake.assign("t", 0);
+        take(&mut intake, slot, 0..5);
+        intake.answer(&settled(slot, epoch, 2));
+        intake.answer(&settled(slot, epoch, 4));
+        let (_, commits) = intake.begin_commit(all);
+        let from = Resume { offset: commits[0].offset, metadata: commits[0].metadata.clone() };
+        assert_eq!(from.offset, 0);
+
+        let mut next = Intake::new(10, 1000);
+        let (slot, _) = next.assign("t", 0);
+        next.resume(slot, &from).unwrap();
+        let tracked: Vec<_> = (0..5).map(|offset| next.track(slot, offset, 10)).collect();
+        let (new, before) = (Tracking::New, Tracking::SettledBefore);
+        assert_eq!(tracked, [new, new, before, new, before]);
+        assert_eq!(next.free(), 7);
+        assert!(next.resume(slot, &Resume { offset: 0, metadata: "foreign".into() }).is_err());
     }
 
     #[test]
     fn a_leaving_partition_takes_nothing_and_ends_when_all_is_answered() {
         let mut intake = Intake::new(10, 1000);
         let (slot, epoch) = intake.assign("t", 0);
-        assert!(intake.track(slot, 0, 1) && intake.track(slot, 1, 1));
+        take(&mut intake, slot, [0, 1]);
         intake.leave(slot);
-        assert!(!intake.track(slot, 2, 1));
+        assert_eq!(intake.track(slot, 2, 1), Tracking::Repeated);
         assert_eq!(intake.in_flight(slot), 2);
         assert_eq!(intake.answer(&Answer { settled: false, ..settled(slot, epoch, 1) }), Effect::GivenUp);
         assert_eq!(intake.answer(&settled(slot, epoch, 0)), Effect::Settled);
         assert_eq!(intake.in_flight(slot), 0);
-        assert_eq!(intake.begin_commits(all), [Commit { slot, offset: 1 }]);
+        assert_eq!(offsets(&intake.begin_commit(all)), [1]);
         intake.end(slot);
         assert_eq!((intake.free(), intake.slots().len()), (10, 0));
     }

@@ -7,4 +7,5 @@ pub mod dead_letter;
 pub mod frontier;
 pub mod intake;
 pub mod lanes;
+pub mod progress_codec;
 pub mod retry;

@@ -252,6 +252,34 @@ impl Entry for CommitFailed<'_> {
     }
 }
 
+/// What was settled above a committed offset could not be read; it is handled again.
+pub struct ProgressUnread<'a> {
+    /// The partition, or all.
+    pub partition: &'a str,
+    /// Why.
+    pub error: &'a dyn fmt::Display,
+}
+
+impl Entry for ProgressUnread<'_> {
+    fn write(&self, service: &Arc<str>) {
+        warn!(%service, partition = self.partition, error = %self.error, "progress above the commit not read");
+        counter!("progress_unread_total", "service" => service.clone()).increment(1);
+    }
+}
+
+/// Records came again that were settled in an earlier assignment; they were left out.
+pub struct RecordsSkipped {
+    /// How many.
+    pub count: u64,
+}
+
+impl Entry for RecordsSkipped {
+    fn write(&self, service: &Arc<str>) {
+        debug!(%service, count = self.count, "records settled before left out");
+        counter!("records_skipped_total", "service" => service.clone()).increment(self.count);
+    }
+}
+
 /// An answer came for an assignment that is no more, or for a record that was never polled; it was dropped.
 pub struct StaleAnswers {
     /// How many.

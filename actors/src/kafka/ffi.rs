@@ -4,7 +4,7 @@
 //! queues first; a message is read only inside the call that took it from the queue, and destroyed at its end.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::time::Duration;
@@ -105,7 +105,6 @@ fn bytes<'a>(start: *const u8, length: usize) -> Option<&'a [u8]> {
 pub(super) struct RawCommitAnswer {
     pub(super) topic: String,
     pub(super) partition: i32,
-    pub(super) offset: i64,
     pub(super) error: Option<RDKafkaErrorCode>,
 }
 
@@ -183,8 +182,10 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
         count
     }
 
-    /// Begins a commit; its answer comes out of [`commit_answers`](Self::commit_answers).
-    pub(super) fn commit(&self, offsets: &TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
+    /// Begins a commit; its answer comes out of [`commit_answers`](Self::commit_answers) under the same number.
+    pub(super) fn commit(&self, number: u64, offsets: &TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
+        // Never dereferenced: librdkafka hands it back with the answer.
+        let opaque = ptr::without_provenance_mut::<c_void>(usize::try_from(number).unwrap_or(0));
         // SAFETY: client, list and queue are live; librdkafka copies the list. Without a callback the answer is an event.
         let started = unsafe {
             sys::rd_kafka_commit_queue(
@@ -192,14 +193,14 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
                 offsets.ptr(),
                 self.commits.as_ptr(),
                 None,
-                ptr::null_mut(),
+                opaque,
             )
         };
         if started == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(started.into()) }
     }
 
-    /// The next answered commit, waiting up to `wait`.
-    pub(super) fn commit_answers(&self, wait: Duration) -> Option<Vec<RawCommitAnswer>> {
+    /// The next answered commit: its number and the answers, waiting up to `wait`.
+    pub(super) fn commit_answers(&self, wait: Duration) -> Option<(u64, Vec<RawCommitAnswer>)> {
         let wait_ms = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the queue is live; the event is ours until it is destroyed, and the list in it lives as long.
         unsafe {
@@ -207,6 +208,7 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
             if event.is_null() {
                 return None;
             }
+            let number = sys::rd_kafka_event_opaque(event).addr() as u64;
             let whole = sys::rd_kafka_event_error(event);
             let list = sys::rd_kafka_event_topic_partition_list(event);
             let elements = match list.as_ref() {
@@ -222,13 +224,12 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
                     RawCommitAnswer {
                         topic: CStr::from_ptr(element.topic).to_string_lossy().into_owned(),
                         partition: element.partition,
-                        offset: element.offset,
                         error: (error != none).then(|| error.into()),
                     }
                 })
                 .collect();
             sys::rd_kafka_event_destroy(event);
-            Some(answers)
+            Some((number, answers))
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct TopicPartition {
     pub partition: i32,
 }
 
-/// An offset of a partition.
+/// An offset of a partition, as it is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionOffset {
     /// Topic.
@@ -36,13 +36,17 @@ pub struct PartitionOffset {
     pub partition: i32,
     /// Offset.
     pub offset: i64,
+    /// What is committed with it; ASCII.
+    pub metadata: String,
 }
 
 /// The broker's answer for one partition of a commit.
 #[derive(Debug)]
 pub struct CommitAnswer {
-    /// Partition and the offset that was to be committed.
-    pub committed: PartitionOffset,
+    /// Number of the commit.
+    pub number: u64,
+    /// The partition.
+    pub partition: TopicPartition,
     /// Why it was refused.
     pub error: Option<RDKafkaErrorCode>,
 }
@@ -226,35 +230,50 @@ impl Source {
         Ok(())
     }
 
-    /// Begins a commit; the answers come out of [`commit_answers`](Self::commit_answers).
+    /// What the group has committed for the partitions; those without a commit are left out.
+    ///
+    /// Blocks up to `wait` while the broker is asked.
+    ///
+    /// # Errors
+    /// When the broker did not answer in time or refused.
+    pub fn committed(&self, partitions: &[TopicPartition], wait: Duration) -> Result<Vec<PartitionOffset>, KafkaError> {
+        let committed = self.consumer.consumer().committed_offsets(list_of(partitions), wait)?;
+        let known = committed.elements().into_iter().filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => Some(PartitionOffset {
+                topic: element.topic().to_owned(),
+                partition: element.partition(),
+                offset,
+                metadata: element.metadata().to_owned(),
+            }),
+            _ => None,
+        });
+        Ok(known.collect())
+    }
+
+    /// Begins a commit; the answers come out of [`commit_answers`](Self::commit_answers) under the same number.
     ///
     /// # Errors
     /// When it could not even be begun.
-    pub fn commit(&mut self, offsets: &[PartitionOffset]) -> Result<(), RDKafkaErrorCode> {
+    pub fn commit(&mut self, number: u64, offsets: &[PartitionOffset]) -> Result<(), RDKafkaErrorCode> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for at in offsets {
+            let mut element = list.add_partition(&at.topic, at.partition);
             // Refused only for offsets below zero that mean something special, which a frontier never is.
-            let _ = list.add_partition_offset(&at.topic, at.partition, Offset::Offset(at.offset));
+            let _ = element.set_offset(Offset::Offset(at.offset));
+            element.set_metadata(&at.metadata);
         }
-        self.consumer.commit(&list)
+        self.consumer.commit(number, &list)
     }
 
     /// The answers of the next answered commit, waiting up to `wait`; `None` when there is none yet.
     pub fn commit_answers(&mut self, wait: Duration) -> Option<Vec<CommitAnswer>> {
-        let answers = self.consumer.commit_answers(wait)?;
-        Some(
-            answers
-                .into_iter()
-                .map(|answer| CommitAnswer {
-                    committed: PartitionOffset {
-                        topic: answer.topic,
-                        partition: answer.partition,
-                        offset: answer.offset,
-                    },
-                    error: answer.error,
-                })
-                .collect(),
-        )
+        let (number, answers) = self.consumer.commit_answers(wait)?;
+        let answers = answers.into_iter().map(|answer| CommitAnswer {
+            number,
+            partition: TopicPartition { topic: answer.topic, partition: answer.partition },
+            error: answer.error,
+        });
+        Some(answers.collect())
     }
 
     /// Begins to leave the group: what is assigned comes back as [`SourceEvent::Revoked`].
