@@ -422,9 +422,8 @@ impl PollLoop {
     }
 
     fn journal_rebalance(&self, change: Change, partitions: &[TopicPartition]) {
-        let names: Vec<String> = partitions.iter().map(|at| format!("{}/{}", at.topic, at.partition)).collect();
         let owned = self.assignments.len();
-        self.parts.journal.write(Rebalanced { change, partitions: &names.join(" "), owned });
+        self.parts.journal.write(Rebalanced { change, partitions: &summary(partitions), owned });
     }
 
     fn write_status(&mut self) {
@@ -461,6 +460,24 @@ impl PollLoop {
     }
 }
 
+/// `user.events/0-3,5 micro-1.events/2`: a line stays short however many partitions there are.
+fn summary(partitions: &[TopicPartition]) -> String {
+    let mut sorted: Vec<&TopicPartition> = partitions.iter().collect();
+    sorted.sort();
+    let topics = sorted.chunk_by(|one, other| one.topic == other.topic);
+    let shown = topics.map(|of_topic| {
+        let runs = of_topic.chunk_by(|one, other| one.partition + 1 == other.partition);
+        let runs = runs.map(|run| match run {
+            [one] => one.partition.to_string(),
+            [first, .., last] => format!("{}-{}", first.partition, last.partition),
+            [] => String::new(),
+        });
+        let topic = of_topic.first().map_or("", |at| &at.topic);
+        format!("{topic}/{}", runs.collect::<Vec<_>>().join(","))
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
 /// Copies a record into the batch. A record of a partition that takes none (it is leaving or gone) is left out: it was
 /// never tracked, so its next owner gets it. True where it was settled in an earlier assignment, and is left out too.
 fn take_in(
@@ -490,4 +507,16 @@ fn take_in(
         batch.push(assignment, raw, message.headers());
     }
     tracking == Tracking::SettledBefore
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_summed_up_by_topic_and_run() {
+        let partitions = [("b", 2), ("a", 1), ("a", 0), ("a", 2), ("a", 5)]
+            .map(|(topic, partition)| TopicPartition { topic: topic.to_owned(), partition });
+        assert_eq!((summary(&partitions).as_str(), summary(&[]).as_str()), ("a/0-2,5 b/2", ""));
+    }
 }

@@ -188,7 +188,7 @@ impl Entry for DeadLetterDelayed<'_> {
 pub struct Rebalanced<'a> {
     /// What happened to them.
     pub change: Change,
-    /// Which, as `topic/partition`, separated by spaces.
+    /// Which, as `topic/first-last,other`, separated by spaces.
     pub partitions: &'a str,
     /// How many this member owns now.
     pub owned: usize,
