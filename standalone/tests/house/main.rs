@@ -4,7 +4,9 @@
 // A test that cannot go on panics; that is what its unwraps are for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod architecture;
 mod compose;
 mod dotenv;
 mod image;
 mod project;
+mod rust;
