@@ -6,6 +6,7 @@
 
 mod architecture;
 mod compose;
+mod documents;
 mod dotenv;
 mod image;
 mod project;
