@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::project::{files, members, read};
+use crate::project::{files, members, read, services};
 use crate::rust::Source;
 
-/// The folders of code that runs in a service.
-const CRATES: [&str; 5] = ["actors", "contracts", "micro-1", "micro-2", "standalone"];
+/// Members of the workspace that run in no service: they may know what they measure.
+const TOOLS: [&str; 1] = ["bench"];
 
 /// Rooms that may write and read JSON without a contract in between.
 const JSON_ROOMS: [&str; 6] = [
@@ -32,7 +32,7 @@ const MAX_LONG_LINES: usize = 550;
 
 /// The sources of the services, without tests.
 fn sources() -> Vec<(String, Source)> {
-    CRATES.iter().flat_map(|name| sources_of(name)).collect()
+    members().iter().filter(|name| !TOOLS.contains(&name.as_str())).flat_map(|name| sources_of(name)).collect()
 }
 
 fn sources_of(name: &str) -> Vec<(String, Source)> {
@@ -191,14 +191,11 @@ fn imports_go_down_only_in_the_order_of_the_document() {
 
 #[test]
 fn the_crates_stand_one_upon_the_other_and_the_services_never_meet() {
-    let below: [(&str, &[&str]); 4] = [
-        ("actors", &[]),
-        ("contracts", &["actors"]),
-        ("micro-1", &["actors", "contracts"]),
-        ("micro-2", &["actors", "contracts"]),
-    ];
+    let mut below: Vec<(&str, &[&str])> = vec![("actors", &[]), ("contracts", &["actors"])];
+    below.extend(services().map(|service| (service.service, &["actors", "contracts"][..])));
     for (name, below) in below {
-        for other in ["actors", "contracts", "micro-1", "micro-2", "standalone"] {
+        for other in members() {
+            let other = other.as_str();
             if other == name || below.contains(&other) {
                 continue;
             }

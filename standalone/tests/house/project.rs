@@ -42,7 +42,7 @@ pub(crate) fn files(folder: &str, end: &str) -> Vec<String> {
     found
 }
 
-/// The services as their programs know them.
+/// The services as their programs know them. One that is added here is checked everywhere.
 pub(crate) fn services() -> [Defaults; 2] {
     [micro_1::APP.defaults, micro_2::APP.defaults]
 }
