@@ -1,0 +1,229 @@
+//! The rooms keep apart: who may know what, read from the sources. ARCHITECTURE.md says the order; this reads it there.
+
+use std::collections::BTreeMap;
+
+use crate::project::{files, members, read, services};
+use crate::rust::Source;
+
+/// Members of the workspace that run in no service: they may know what they measure.
+const TOOLS: [&str; 1] = ["bench"];
+
+/// Rooms that may write and read JSON without a contract in between.
+const JSON_ROOMS: [&str; 6] = [
+    "actors/src/event.rs",
+    "actors/src/http/",
+    "actors/src/kafka/statistics.rs",
+    "contracts/src/other_event.rs",
+    "micro-1/src/http.rs",
+    "micro-2/src/http.rs",
+];
+
+/// A file of more lines wants to be two.
+const MAX_LINES: usize = 400;
+/// Files that are longer today, and how long they may become before they have to be taken apart.
+const LONG_FILES: [&str; 5] = [
+    "actors/src/consumer/poll.rs",
+    "actors/src/handler/actor.rs",
+    "actors/src/journal/entries.rs",
+    "actors/src/service.rs",
+    "actors/src/settings.rs",
+];
+const MAX_LONG_LINES: usize = 550;
+
+/// The sources of the services, without tests.
+fn sources() -> Vec<(String, Source)> {
+    members().iter().filter(|name| !TOOLS.contains(&name.as_str())).flat_map(|name| sources_of(name)).collect()
+}
+
+fn sources_of(name: &str) -> Vec<(String, Source)> {
+    files(&format!("{name}/src"), ".rs").into_iter().map(|file| (file.clone(), Source::of(&read(&file)))).collect()
+}
+
+/// Asserts that only files in these rooms do something, and that some file does.
+#[track_caller]
+fn only_in(rooms: &[&str], what: &str, does: impl Fn(&Source) -> bool) {
+    let doing: Vec<String> = sources().into_iter().filter(|(_, source)| does(source)).map(|(file, _)| file).collect();
+    assert!(!doing.is_empty(), "nobody does it, so this test looks for the wrong thing: {what}");
+    let outside: Vec<&String> = doing.iter().filter(|file| !rooms.iter().any(|room| file.starts_with(room))).collect();
+    assert!(outside.is_empty(), "{what}, outside {rooms:?}: {outside:?}");
+}
+
+#[test]
+fn only_the_kafka_rooms_know_rdkafka() {
+    only_in(&["actors/src/kafka/"], "names rdkafka", |source| {
+        source.knows_crate("rdkafka") || source.knows_crate("rdkafka_sys")
+    });
+}
+
+#[test]
+fn the_environment_is_read_in_one_file() {
+    only_in(&["actors/src/settings.rs"], "reads the environment", |source| {
+        source.names("std::env") || source.knows_crate("env") || source.knows_crate("dotenvy")
+    });
+}
+
+#[test]
+fn json_without_a_contract_stays_in_its_rooms() {
+    only_in(&JSON_ROOMS, "names serde_json", |source| source.knows_crate("serde_json"));
+}
+
+#[test]
+fn unsafe_code_is_in_one_file() {
+    only_in(&["actors/src/kafka/ffi.rs"], "says unsafe", |source| source.names("unsafe"));
+    only_in(&["actors/src/kafka/mod.rs"], "allows unsafe code", |source| source.names("unsafe_code"));
+}
+
+#[test]
+fn the_journal_alone_writes_log_lines_and_metrics() {
+    let rooms = ["actors/src/journal/", "actors/src/telemetry.rs"];
+    only_in(&rooms, "names tracing, log or metrics", |source| {
+        ["tracing", "log", "metrics"].iter().any(|name| source.knows_crate(name))
+    });
+    // Before there is a journal, and for people: what a program says on its terminal.
+    let terminal = ["actors/src/launch.rs", "standalone/src/main.rs"];
+    only_in(&terminal, "prints", |source| {
+        ["println", "print", "eprintln", "eprint", "dbg"].iter().any(|name| source.names(name))
+    });
+}
+
+#[test]
+fn decisions_know_no_client_no_actor_no_clock_and_no_randomness() {
+    const KNOWN: [&str; 6] = ["std", "crate", "super", "self", "jiff", "rustc_hash"];
+    const FORBIDDEN: [&str; 10] =
+        ["rdkafka", "rdkafka_sys", "actix", "actix_web", "tokio", "tokio_util", "rand", "uuid", "tracing", "metrics"];
+    const IMPURE: [&str; 8] = [
+        "Instant::now",
+        "Timestamp::now",
+        "Zoned::now",
+        "SystemTime",
+        "std::env",
+        "std::fs",
+        "std::net",
+        "std::thread",
+    ];
+    for (file, source) in sources_of("actors").into_iter().filter(|(file, _)| file.contains("/delivery/")) {
+        for path in &source.uses {
+            assert!(KNOWN.contains(&path[0].as_str()), "{file} uses {}", path.join("::"));
+        }
+        for name in FORBIDDEN {
+            assert!(!source.knows_crate(name), "{file} knows {name}");
+        }
+        for path in IMPURE {
+            assert!(!source.goes_through(path), "{file} names {path}");
+        }
+    }
+}
+
+/// The rooms of `actors` as ARCHITECTURE.md lists them, from the top down: lines such as "3. `http`: ...".
+fn rooms() -> Vec<String> {
+    let text = read("ARCHITECTURE.md");
+    let (_, section) = text.split_once("\n## The rooms of `actors`").expect("the section of the rooms");
+    let (section, _) = section.split_once("\n## ").unwrap_or((section, ""));
+    let rooms: Vec<String> = section
+        .lines()
+        .filter_map(|line| {
+            let (number, rest) = line.split_once(". `")?;
+            number.parse::<u32>().ok()?;
+            Some(rest.split_once('`')?.0.trim_end_matches('/').to_owned())
+        })
+        .collect();
+    assert!(rooms.len() > 10, "{rooms:?}");
+    rooms
+}
+
+/// The module path of a file below actors/src, without the file's own `mod`.
+fn module(file: &str) -> Vec<&str> {
+    let path = file.strip_prefix("actors/src/").unwrap().strip_suffix(".rs").unwrap();
+    path.split('/').filter(|name| *name != "mod" && *name != "lib").collect()
+}
+
+/// The room of `actors` that a path in a file leads into, or `None` where it stays or leads out of the crate.
+fn room_of(path: &[String], module: &[&str]) -> Option<String> {
+    let ups = path.iter().take_while(|name| *name == "super").count();
+    let room = match path[0].as_str() {
+        "crate" => path.get(1),
+        "super" if ups >= module.len() => path.get(ups),
+        _ => None,
+    };
+    room.cloned()
+}
+
+#[test]
+fn the_document_lists_every_room_once() {
+    let mut listed = rooms();
+    let text = read("actors/src/lib.rs");
+    let mut real: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect();
+    listed.sort();
+    real.sort();
+    assert_eq!(listed, real, "the rooms in ARCHITECTURE.md and the modules in lib.rs");
+}
+
+#[test]
+fn imports_go_down_only_in_the_order_of_the_document() {
+    let rooms = rooms();
+    let place: BTreeMap<&str, usize> = rooms.iter().enumerate().map(|(at, room)| (room.as_str(), at)).collect();
+    let mut upward = Vec::new();
+    let mut seen = 0;
+    for (file, source) in sources_of("actors") {
+        let module = module(&file);
+        let Some(own) = module.first() else { continue };
+        for path in &source.paths {
+            let Some(room) = room_of(path, &module) else { continue };
+            if room == *own {
+                continue;
+            }
+            seen += 1;
+            match place.get(room.as_str()) {
+                Some(at) if *at > place[own] => {}
+                Some(_) => upward.push(format!("{file}: {}", path.join("::"))),
+                // A name that the crate's front door shows again leads past the rooms.
+                None => upward.push(format!("{file}: {} names no room", path.join("::"))),
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} imports were found");
+    assert!(upward.is_empty(), "these go up:\n{}", upward.join("\n"));
+}
+
+#[test]
+fn the_crates_stand_one_upon_the_other_and_the_services_never_meet() {
+    let mut below: Vec<(&str, &[&str])> = vec![("actors", &[]), ("contracts", &["actors"])];
+    below.extend(services().map(|service| (service.service, &["actors", "contracts"][..])));
+    for (name, below) in below {
+        for other in members() {
+            let other = other.as_str();
+            if other == name || below.contains(&other) {
+                continue;
+            }
+            let manifest = read(&format!("{name}/Cargo.toml"));
+            assert!(!manifest.contains(&format!("\n{other} = ")), "{name}/Cargo.toml names {other}");
+            for (file, source) in sources_of(name) {
+                assert!(!source.knows_crate(&other.replace('-', "_")), "{file} knows {other}");
+            }
+        }
+    }
+}
+
+/// Every file of Rust in the workspace.
+fn all_files() -> Vec<String> {
+    members().iter().flat_map(|member| files(member, ".rs")).collect()
+}
+
+#[test]
+fn every_file_begins_by_saying_what_it_is_for() {
+    let silent: Vec<String> = all_files().into_iter().filter(|file| !read(file).starts_with("//! ")).collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn no_file_grows_beyond_what_one_can_read_at_a_sitting() {
+    for file in all_files() {
+        let limit = if LONG_FILES.contains(&file.as_str()) { MAX_LONG_LINES } else { MAX_LINES };
+        let lines = read(&file).lines().count();
+        assert!(lines <= limit, "{file} has {lines} lines");
+    }
+}

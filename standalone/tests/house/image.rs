@@ -1,0 +1,153 @@
+//! The `Dockerfile` and `.dockerignore`, read as text: versions, names, features and the user are those of the project.
+
+use std::collections::BTreeSet;
+
+use crate::project::{is_known, members, read, root, services};
+
+/// The instructions, each on one line.
+fn instructions() -> Vec<(String, String)> {
+    let text = read("Dockerfile");
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    lines
+        .join("\n")
+        .replace("\\\n", " ")
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| {
+            let (name, rest) = line.split_once(' ').unwrap();
+            (name.to_owned(), rest.split_whitespace().collect::<Vec<_>>().join(" "))
+        })
+        .collect()
+}
+
+fn all(wanted: &str) -> Vec<String> {
+    instructions().into_iter().filter(|(name, _)| name == wanted).map(|(_, rest)| rest).collect()
+}
+
+/// The instructions of one stage, without its `FROM`.
+fn stage(wanted: &str) -> Vec<(String, String)> {
+    let mut within = false;
+    instructions()
+        .into_iter()
+        .filter(|(name, rest)| {
+            if name == "FROM" {
+                within = rest.ends_with(&format!(" AS {wanted}"));
+            }
+            within && name != "FROM"
+        })
+        .collect()
+}
+
+/// The words of the build's command.
+fn build() -> Vec<String> {
+    let run = all("RUN").into_iter().find(|run| run.contains("cargo build")).unwrap();
+    let (_, command) = run.split_once("cargo build ").unwrap();
+    let (command, _) = command.split_once("&&").unwrap();
+    command.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn it_builds_with_the_toolchain_of_the_project() {
+    let toolchain = read("rust-toolchain.toml");
+    let (_, channel) = toolchain.split_once("channel = \"").unwrap();
+    let (channel, _) = channel.split_once('"').unwrap();
+    let builder = &all("FROM")[0];
+    assert!(builder.starts_with(&format!("rust:{channel}-slim-")), "{builder} is not {channel}");
+}
+
+#[test]
+fn what_is_built_runs_on_the_same_debian() {
+    let images = all("FROM");
+    let debian = images[0].split(' ').next().unwrap().rsplit('-').next().unwrap().to_owned();
+    assert!(images[1].starts_with(&format!("debian:{debian}-slim ")), "{images:?}");
+}
+
+#[test]
+fn every_image_comes_with_a_tag_that_does_not_move_to_another_release() {
+    let stages: BTreeSet<String> =
+        all("FROM").iter().map(|from| from.split_once(" AS ").unwrap().1.to_owned()).collect();
+    for from in all("FROM") {
+        let image = from.split(' ').next().unwrap();
+        let pinned = image.split_once(':').is_some_and(|(_, tag)| !tag.contains("latest") && !tag.contains("stable"));
+        assert!(stages.contains(image) || pinned, "{from}");
+    }
+}
+
+#[test]
+fn it_builds_packages_of_the_workspace_from_the_lock_file_with_tls() {
+    let build = build();
+    for flag in ["--release", "--locked"] {
+        assert!(build.iter().any(|word| word == flag), "no {flag}");
+    }
+    let packages: Vec<&String> = build.windows(2).filter(|words| words[0] == "-p").map(|words| &words[1]).collect();
+    assert_eq!(packages, services().map(|service| service.service));
+    let features = &build[build.iter().position(|word| word == "--features").unwrap() + 1];
+    assert_eq!(*features, services().map(|service| format!("{}/tls", service.service)).join(","));
+    for package in packages {
+        assert!(members().contains(package), "{package} is no package of the workspace");
+        let manifest = read(&format!("{package}/Cargo.toml"));
+        assert!(manifest.contains(&format!("name = \"{package}\"")) && manifest.contains("\ntls = ["), "{package}");
+        assert!(root().join(package).join("src/main.rs").is_file(), "{package} has no program");
+    }
+    // The feature wants OpenSSL: its headers where it is built, its library where it runs.
+    assert!(all("RUN")[0].contains(" libssl-dev "));
+    assert!(stage("runtime")[0].1.contains(" libssl3 "));
+}
+
+#[test]
+fn there_is_a_target_for_each_service_with_its_program_ports_and_health_check() {
+    for service in services() {
+        let name = service.service;
+        let stage = stage(name);
+        let one = |wanted: &str| {
+            let mut found = stage.iter().filter(|(name, _)| name == wanted).map(|(_, rest)| rest.as_str());
+            found.next().unwrap_or_else(|| panic!("{name} has no {wanted}"))
+        };
+        assert_eq!(one("COPY"), format!("--from=builder /out/{name} /usr/local/bin/{name}"));
+        assert_eq!(one("ENTRYPOINT"), format!("[\"{name}\"]"));
+        assert_eq!(one("EXPOSE"), format!("{} {}", service.port, service.management_port));
+        assert!(one("HEALTHCHECK").ends_with(&format!("CMD [\"{name}\", \"healthcheck\"]")));
+    }
+}
+
+#[test]
+fn nothing_in_it_runs_as_root() {
+    let runtime = stage("runtime");
+    let (_, user) = runtime.iter().find(|(name, _)| name == "USER").unwrap();
+    let id: u32 = user.split(':').next().unwrap().parse().unwrap();
+    assert!(id > 0);
+    for service in services() {
+        assert!(all("FROM").contains(&format!("runtime AS {}", service.service)));
+        assert!(stage(service.service).iter().all(|(name, _)| name != "USER" && name != "RUN"));
+    }
+}
+
+#[test]
+fn the_variables_it_sets_are_settings() {
+    let set: Vec<String> =
+        stage("runtime").into_iter().filter(|(name, _)| name == "ENV").map(|(_, rest)| rest).collect();
+    let names: Vec<&str> =
+        set.iter().flat_map(|line| line.split(' ')).map(|pair| pair.split_once('=').unwrap().0).collect();
+    assert!(names.contains(&"DATA_DIR"), "{names:?}");
+    for name in names {
+        assert!(is_known(name), "{name}");
+    }
+}
+
+#[test]
+fn the_build_gets_every_member_of_the_workspace_and_no_secret() {
+    let ignore = read(".dockerignore");
+    let lines: Vec<&str> = ignore.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines[0], "*", "everything is left out but for what is named");
+    let mut let_in: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix('!')).collect();
+    let mut expected = members();
+    expected.extend(["Cargo.toml".to_owned(), "Cargo.lock".to_owned()]);
+    let_in.sort_unstable();
+    expected.sort();
+    assert_eq!(let_in, expected);
+    // What stands last counts.
+    let last = lines.iter().rposition(|line| line.starts_with('!')).unwrap();
+    for left_out in ["**/.env", "**/target", "**/*.db"] {
+        assert!(lines[last..].contains(&left_out), "{left_out}");
+    }
+}

@@ -1,0 +1,13 @@
+//! The house in order: rooms that keep apart, and files beside the code (compose, Dockerfile, `.env.example`, documents)
+//! that say what the code says. Nothing is started here; files are read.
+
+// A test that cannot go on panics; that is what its unwraps are for.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod architecture;
+mod compose;
+mod documents;
+mod dotenv;
+mod image;
+mod project;
+mod rust;
