@@ -1,10 +1,25 @@
 //! Records as they came off a partition: one arena per batch, views into it, and the assignment they belong to.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::delivery::lanes::PartitionSeed;
+use rustc_hash::FxHasher;
+
+/// A partition's part in the names of its lanes; made once per assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PartitionSeed(u64);
+
+impl PartitionSeed {
+    /// The seed of a partition.
+    #[must_use]
+    pub fn of(topic: &str, partition: i32) -> Self {
+        let mut hasher = FxHasher::default();
+        (topic, partition).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
 
 /// One assignment of one partition to this member of the group.
 ///

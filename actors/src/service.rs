@@ -1,5 +1,6 @@
 //! A service: settings, routes and HTTP become running actors; stopping drains them in order.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -118,6 +119,9 @@ pub enum StartError {
     /// librdkafka refused the configuration.
     #[error("the Kafka client cannot be made: {0}")]
     Kafka(String),
+    /// Two routes claim the same topic.
+    #[error("topic {0} has two routes: a topic has one handler")]
+    TwoRoutes(String),
     /// What the service itself needs could not be made ready.
     #[error("{0}")]
     Service(String),
@@ -157,6 +161,10 @@ impl ServiceBuilder {
     /// When a listener cannot be bound or librdkafka refuses the configuration.
     pub fn start(self) -> Result<Service, StartError> {
         let Self { settings, broker, routes, publishes, http } = self;
+        let mut known = HashSet::new();
+        if let Some(twice) = routes.iter().find(|route| !known.insert(&route.topic)) {
+            return Err(StartError::TwoRoutes(twice.topic.clone()));
+        }
         telemetry::init_metrics();
         let journal = Journal::new(settings.service);
         let kafka = KafkaConfig {

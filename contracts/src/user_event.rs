@@ -11,6 +11,10 @@ use crate::MAX_USER_ID;
 /// Something happened to a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend(
+    "if" = {"properties": {"action": {"const": "user_created"}}, "required": ["action"]},
+    "then" = {"properties": {"data": {"required": ["fullName"]}}}
+))]
 pub struct UserEvent {
     /// The user; also the key.
     #[schemars(range(min = 1, max = MAX_USER_ID))]

@@ -1,5 +1,6 @@
 //! `cargo run`: both services in one process, on an embedded broker where no other one is set.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use actors::kafka::Broker;
@@ -38,7 +39,9 @@ fn banner(services: &[Service], broker: &Broker) {
         Broker::Embedded(_) => "embedded, volatile: memory only, gone when this process ends",
         Broker::Cluster(_) => "as set by KAFKA_BROKERS",
     };
-    println!(
+    // Nobody reads a closed pipe, and the services run all the same.
+    let _ = writeln!(
+        std::io::stdout(),
         r#"
   broker   {}  ({kind})
   micro-1  http://{one}  (management http://{manage})

@@ -5,6 +5,8 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
+use crate::record::PartitionSeed;
+
 /// What happens to the order of records without a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unkeyed {
@@ -13,20 +15,6 @@ pub enum Unkeyed {
     Unordered,
     /// All of a partition share a lane.
     PartitionOrder,
-}
-
-/// A partition's part in the names of its lanes; made once per assignment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartitionSeed(u64);
-
-impl PartitionSeed {
-    /// The seed of a partition.
-    #[must_use]
-    pub fn of(topic: &str, partition: i32) -> Self {
-        let mut hasher = FxHasher::default();
-        (topic, partition).hash(&mut hasher);
-        Self(hasher.finish())
-    }
 }
 
 /// Names a lane. Two keys whose hashes are equal share a lane, which costs parallelism between the two and never order.
@@ -38,7 +26,7 @@ impl LaneKey {
     #[must_use]
     pub fn of(seed: PartitionSeed, offset: i64, key: Option<&[u8]>, unkeyed: Unkeyed) -> Self {
         let mut hasher = FxHasher::default();
-        seed.0.hash(&mut hasher);
+        seed.hash(&mut hasher);
         match (key, unkeyed) {
             (Some(key), _) => key.hash(&mut hasher),
             (None, Unkeyed::Unordered) => offset.hash(&mut hasher),
