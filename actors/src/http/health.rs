@@ -66,7 +66,9 @@ impl Health {
         self.judge(&self.consumer.status(), &self.handlers())
     }
 
-    fn handlers(&self) -> Vec<HandlerStatus> {
+    /// How the handlers stand now.
+    #[must_use]
+    pub fn handlers(&self) -> Vec<HandlerStatus> {
         self.handlers.iter().map(|(name, topic, counters)| counters.status(name, topic)).collect()
     }
 
