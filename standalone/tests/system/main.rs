@@ -7,3 +7,6 @@
 
 mod flow;
 mod kit;
+mod raw;
+mod rest;
+mod wire;
