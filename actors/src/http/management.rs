@@ -12,7 +12,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
 use super::health::{health_routes, status_of};
-use super::problem::Problem;
+use super::problem::{Problem, get};
 use crate::inspect::{Inspector, KEPT_MESSAGES, Query, RoutedMessage};
 use crate::telemetry;
 
@@ -27,10 +27,10 @@ struct Found {
 pub(crate) fn management_routes(config: &mut web::ServiceConfig) {
     config
         .configure(health_routes)
-        .route("/status", web::get().to(status_of))
-        .route("/metrics", web::get().to(metrics))
-        .route("/messages", web::get().to(messages))
-        .route("/messages/stream", web::get().to(stream));
+        .service(get("/status", status_of))
+        .service(get("/metrics", metrics))
+        .service(get("/messages", messages))
+        .service(get("/messages/stream", stream));
 }
 
 async fn metrics() -> HttpResponse {
