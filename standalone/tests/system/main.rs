@@ -5,6 +5,7 @@
 // A test that cannot go on panics; that is what its unwraps are for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod bad_input;
 mod dead_letters;
 mod flow;
 mod kit;
