@@ -37,18 +37,24 @@ async fn metrics() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::metrics())
 }
 
-async fn messages(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> Result<web::Json<Found>, Problem> {
+fn check_limit(query: &Query) -> Result<(), Problem> {
     if query.limit.is_some_and(|limit| !(1..=KEPT_MESSAGES).contains(&limit)) {
         return Err(Problem::new(StatusCode::BAD_REQUEST, format!("limit: 1 to {KEPT_MESSAGES}")));
     }
+    Ok(())
+}
+
+async fn messages(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> Result<web::Json<Found>, Problem> {
+    check_limit(&query)?;
     Ok(web::Json(Found { messages: inspector.find(&query) }))
 }
 
-async fn stream(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> HttpResponse {
-    HttpResponse::Ok()
+async fn stream(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> Result<HttpResponse, Problem> {
+    check_limit(&query)?;
+    Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header(("cache-control", "no-store"))
-        .streaming(events(query.into_inner(), &inspector))
+        .streaming(events(query.into_inner(), &inspector)))
 }
 
 /// The messages from now on as Server-Sent Events; `limit` ends the stream after so many.
