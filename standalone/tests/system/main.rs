@@ -8,6 +8,7 @@
 mod bad_input;
 mod dead_letters;
 mod flow;
+mod inspection;
 mod kit;
 mod raw;
 mod rest;
