@@ -117,7 +117,8 @@ impl<'a> Program<'a> {
             Err(code) => return code,
         };
         let Some(first) = settings.first() else { return ExitCode::SUCCESS };
-        let broker = match (&first.brokers, self.embed_broker) {
+        // One service alone would have nobody to talk to on a broker of its own.
+        let broker = match (&first.brokers, self.embed_broker && apps.len() == self.apps.len()) {
             (Some(brokers), _) => Broker::Cluster(brokers.clone()),
             (None, true) => match EmbeddedBroker::start() {
                 Ok(broker) => Broker::Embedded(Arc::new(broker)),
