@@ -158,13 +158,28 @@ impl FromStr for LogFormat {
 }
 
 /// Everything that is wrong with the settings.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{service}: {} of the settings {} wrong:{}", .problems.len(), if .problems.len() == 1 { "is" } else { "are" }, listed(.problems))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{services}: {} of the settings {} wrong:{}", .problems.len(), if .problems.len() == 1 { "is" } else { "are" }, listed(.problems))]
 pub struct SettingsError {
-    /// Name of the service.
-    pub service: &'static str,
+    /// Names of the services that they are for.
+    pub services: String,
     /// One line each: the variable's name, what is wrong and what is allowed.
     pub problems: Vec<String>,
+}
+
+impl SettingsError {
+    /// Adds what is wrong for another service of the process; what both say is said once.
+    pub(crate) fn add(&mut self, other: Self) {
+        if !self.services.is_empty() {
+            self.services.push_str(", ");
+        }
+        self.services.push_str(&other.services);
+        for problem in other.problems {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+    }
 }
 
 fn listed(problems: &[String]) -> String {
@@ -261,7 +276,7 @@ impl Settings {
         if read.problems.is_empty() {
             Ok(settings)
         } else {
-            Err(SettingsError { service: defaults.service, problems: read.problems })
+            Err(SettingsError { services: defaults.service.to_owned(), problems: read.problems })
         }
     }
 
