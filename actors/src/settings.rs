@@ -215,8 +215,11 @@ impl Settings {
     pub fn load(defaults: Defaults, shared: bool) -> Result<Self, SettingsError> {
         let mut problems = Vec::new();
         let mut variables = Variables::new();
-        for file in [PathBuf::from(".env"), Path::new(defaults.service).join(".env")] {
+        let own_file = Path::new(defaults.service).join(".env");
+        for file in [PathBuf::from(".env"), own_file.clone()] {
             match read_file(&file) {
+                // In a file of its own a plain port is the service's, also where the process has others.
+                Ok(read) if file == own_file && shared => variables.extend(with_own_ports(read, defaults.service)),
                 Ok(read) => variables.extend(read),
                 Err(problem) => problems.push(problem),
             }
@@ -235,8 +238,7 @@ impl Settings {
         variables: Variables,
         problems: Vec<String>,
     ) -> Result<Self, SettingsError> {
-        let prefix = defaults.service.to_uppercase().replace('-', "_") + "_";
-        let mut read = Reader { prefix, shared, variables, problems };
+        let mut read = Reader { service: defaults.service, shared, variables, problems };
         let settings = Self {
             service: defaults.service,
             brokers: read.optional("KAFKA_BROKERS", "`host:port`, several separated by commas", brokers),
@@ -297,6 +299,21 @@ impl Settings {
     }
 }
 
+/// Ports under the service's own names, unless they are there.
+fn with_own_ports(mut variables: Variables, service: &str) -> Variables {
+    for name in ["PORT", "MANAGEMENT_PORT"] {
+        if let Some(port) = variables.remove(name) {
+            variables.entry(own_name(service, name)).or_insert(port);
+        }
+    }
+    variables
+}
+
+/// The name under which a variable is for that service alone: `MICRO_1_PORT`. It wins over the plain one.
+pub(crate) fn own_name(service: &str, name: &str) -> String {
+    format!("{}_{name}", service.to_uppercase().replace('-', "_"))
+}
+
 fn read_file(file: &Path) -> Result<Variables, String> {
     match dotenvy::from_path_iter(file) {
         Ok(entries) => entries.collect::<Result<_, _>>().map_err(|error| match error {
@@ -332,7 +349,7 @@ fn brokers(text: &str) -> Option<String> {
 
 /// Reads variables and collects what is wrong with them.
 struct Reader {
-    prefix: String,
+    service: &'static str,
     shared: bool,
     variables: Variables,
     problems: Vec<String>,
@@ -341,7 +358,7 @@ struct Reader {
 impl Reader {
     /// The value under the service's own name or, where `common`, the plain one. An empty value counts as not set.
     fn value(&self, name: &str, common: bool) -> Option<(String, String)> {
-        let own = format!("{}{name}", self.prefix);
+        let own = own_name(self.service, name);
         let names = [Some(own), common.then(|| name.to_owned())];
         names.into_iter().flatten().find_map(|name| {
             let value = self.variables.get(&name).filter(|value| !value.is_empty())?.clone();
