@@ -12,4 +12,5 @@ mod inspection;
 mod kit;
 mod raw;
 mod rest;
+mod settings;
 mod wire;
