@@ -135,6 +135,8 @@ fn routed_messages_are_found_by_id_topic_key_and_outcome_newest_first() {
     let user = new_user();
     let key = user.to_string();
     let ids: Vec<String> = (0..3).map(|_| flow(&world, user, "John Doe")["id"].as_str().unwrap().to_owned()).collect();
+    // Somebody else's, that no filter below asks for.
+    flow(&world, new_user(), "Jane Doe");
     let bad = unique("bad");
     let (partition, offset) = world.kafka.send(&Out::new("micro-1.events", user, "garbage").header("ce_id", &bad));
     wait_for("the dead letter", || world.program.routed("micro-2", &format!("id={bad}")).pop());
