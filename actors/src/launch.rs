@@ -13,7 +13,7 @@ use crate::escalation::{Cause, EXIT_CONFIG};
 use crate::journal::{Failed, Journal};
 use crate::kafka::{Broker, EmbeddedBroker};
 use crate::service::{Service, ServiceBuilder, StartError};
-use crate::settings::{Defaults, Settings, arguments};
+use crate::settings::{Defaults, Settings, SettingsError, arguments};
 use crate::telemetry;
 
 /// Makes a service ready to start.
@@ -95,20 +95,21 @@ impl<'a> Program<'a> {
         let shared = apps.len() > 1;
         let read: Vec<_> = apps.iter().map(|app| Settings::load(app.defaults, shared)).collect();
         let mut settings = Vec::new();
-        let mut wrong = false;
+        let mut wrong = SettingsError::default();
         for read in read {
             match read {
                 Ok(mut read) => {
                     (self.adjust)(&mut read);
                     settings.push(read);
                 }
-                Err(error) => {
-                    eprintln!("{error}");
-                    wrong = true;
-                }
+                Err(error) => wrong.add(error),
             }
         }
-        if wrong { Err(ExitCode::from(EXIT_CONFIG)) } else { Ok(settings) }
+        if wrong.problems.is_empty() {
+            return Ok(settings);
+        }
+        eprintln!("{wrong}");
+        Err(ExitCode::from(EXIT_CONFIG))
     }
 
     fn run(&self, apps: &[App]) -> ExitCode {
@@ -117,7 +118,8 @@ impl<'a> Program<'a> {
             Err(code) => return code,
         };
         let Some(first) = settings.first() else { return ExitCode::SUCCESS };
-        let broker = match (&first.brokers, self.embed_broker) {
+        // One service alone would have nobody to talk to on a broker of its own.
+        let broker = match (&first.brokers, self.embed_broker && apps.len() == self.apps.len()) {
             (Some(brokers), _) => Broker::Cluster(brokers.clone()),
             (None, true) => match EmbeddedBroker::start() {
                 Ok(broker) => Broker::Embedded(Arc::new(broker)),

@@ -24,7 +24,7 @@ use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
 use crate::kafka::{Broker, KafkaConfig, Sink, TopicSpec, ensure_topics};
 use crate::producer::{Producer, ProducerActor};
 use crate::router::{RouteTable, RouteTarget, RouterActor};
-use crate::settings::Settings;
+use crate::settings::{Settings, own_name};
 use crate::status::HandlerCounters;
 use crate::telemetry;
 
@@ -112,7 +112,7 @@ pub enum StartError {
         /// Where.
         address: SocketAddr,
         /// The variable that says where.
-        variable: &'static str,
+        variable: String,
         /// Why.
         error: std::io::Error,
     },
@@ -372,8 +372,12 @@ fn listen_api(
     .workers(settings.http_workers)
     .shutdown_timeout(HTTP_SHUTDOWN_SECONDS);
     let address = SocketAddr::new(settings.host, settings.port);
-    let bound =
-        server.bind(address).map_err(|error| StartError::Bind { name: "the API", address, variable: "PORT", error })?;
+    let bound = server.bind(address).map_err(|error| StartError::Bind {
+        name: "the API",
+        address,
+        variable: own_name(settings.service, "PORT"),
+        error,
+    })?;
     let address = bound.addrs().first().copied().unwrap_or(address);
     Ok(run(bound.disable_signals().run(), address))
 }
@@ -394,7 +398,7 @@ fn listen_management(settings: &Settings, health: &Health, inspector: &Arc<Inspe
     let bound = server.bind(address).map_err(|error| StartError::Bind {
         name: "the management listener",
         address,
-        variable: "MANAGEMENT_PORT",
+        variable: own_name(settings.service, "MANAGEMENT_PORT"),
         error,
     })?;
     let address = bound.addrs().first().copied().unwrap_or(address);

@@ -158,13 +158,28 @@ impl FromStr for LogFormat {
 }
 
 /// Everything that is wrong with the settings.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{service}: {} of the settings {} wrong:{}", .problems.len(), if .problems.len() == 1 { "is" } else { "are" }, listed(.problems))]
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{services}: {} of the settings {} wrong:{}", .problems.len(), if .problems.len() == 1 { "is" } else { "are" }, listed(.problems))]
 pub struct SettingsError {
-    /// Name of the service.
-    pub service: &'static str,
+    /// Names of the services that they are for.
+    pub services: String,
     /// One line each: the variable's name, what is wrong and what is allowed.
     pub problems: Vec<String>,
+}
+
+impl SettingsError {
+    /// Adds what is wrong for another service of the process; what both say is said once.
+    pub(crate) fn add(&mut self, other: Self) {
+        if !self.services.is_empty() {
+            self.services.push_str(", ");
+        }
+        self.services.push_str(&other.services);
+        for problem in other.problems {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+    }
 }
 
 fn listed(problems: &[String]) -> String {
@@ -200,8 +215,11 @@ impl Settings {
     pub fn load(defaults: Defaults, shared: bool) -> Result<Self, SettingsError> {
         let mut problems = Vec::new();
         let mut variables = Variables::new();
-        for file in [PathBuf::from(".env"), Path::new(defaults.service).join(".env")] {
+        let own_file = Path::new(defaults.service).join(".env");
+        for file in [PathBuf::from(".env"), own_file.clone()] {
             match read_file(&file) {
+                // In a file of its own a plain port is the service's, also where the process has others.
+                Ok(read) if file == own_file && shared => variables.extend(with_own_ports(read, defaults.service)),
                 Ok(read) => variables.extend(read),
                 Err(problem) => problems.push(problem),
             }
@@ -220,8 +238,7 @@ impl Settings {
         variables: Variables,
         problems: Vec<String>,
     ) -> Result<Self, SettingsError> {
-        let prefix = defaults.service.to_uppercase().replace('-', "_") + "_";
-        let mut read = Reader { prefix, shared, variables, problems };
+        let mut read = Reader { service: defaults.service, shared, variables, problems };
         let settings = Self {
             service: defaults.service,
             brokers: read.optional("KAFKA_BROKERS", "`host:port`, several separated by commas", brokers),
@@ -261,7 +278,7 @@ impl Settings {
         if read.problems.is_empty() {
             Ok(settings)
         } else {
-            Err(SettingsError { service: defaults.service, problems: read.problems })
+            Err(SettingsError { services: defaults.service.to_owned(), problems: read.problems })
         }
     }
 
@@ -280,6 +297,21 @@ impl Settings {
         });
         lines.collect::<String>().replace('`', "")
     }
+}
+
+/// Ports under the service's own names, unless they are there.
+fn with_own_ports(mut variables: Variables, service: &str) -> Variables {
+    for name in ["PORT", "MANAGEMENT_PORT"] {
+        if let Some(port) = variables.remove(name) {
+            variables.entry(own_name(service, name)).or_insert(port);
+        }
+    }
+    variables
+}
+
+/// The name under which a variable is for that service alone: `MICRO_1_PORT`. It wins over the plain one.
+pub(crate) fn own_name(service: &str, name: &str) -> String {
+    format!("{}_{name}", service.to_uppercase().replace('-', "_"))
 }
 
 fn read_file(file: &Path) -> Result<Variables, String> {
@@ -317,7 +349,7 @@ fn brokers(text: &str) -> Option<String> {
 
 /// Reads variables and collects what is wrong with them.
 struct Reader {
-    prefix: String,
+    service: &'static str,
     shared: bool,
     variables: Variables,
     problems: Vec<String>,
@@ -326,7 +358,7 @@ struct Reader {
 impl Reader {
     /// The value under the service's own name or, where `common`, the plain one. An empty value counts as not set.
     fn value(&self, name: &str, common: bool) -> Option<(String, String)> {
-        let own = format!("{}{name}", self.prefix);
+        let own = own_name(self.service, name);
         let names = [Some(own), common.then(|| name.to_owned())];
         names.into_iter().flatten().find_map(|name| {
             let value = self.variables.get(&name).filter(|value| !value.is_empty())?.clone();

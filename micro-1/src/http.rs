@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actors::http::{Body, Problem, Published, Publisher, cause_of, status_of, topic_problem};
+use actors::http::{Body, Problem, Published, Publisher, cause_of, get, post, status_of, topic_problem};
 use contracts::{OtherEvent, UserEvent, topic};
 use garde::Validate;
 use schemars::JsonSchema;
@@ -19,10 +19,10 @@ const DEFAULT_PAGE: u32 = 100;
 pub(crate) fn routes(config: &mut web::ServiceConfig, store: &Store) {
     config
         .app_data(web::Data::new(store.clone()))
-        .route("/", web::get().to(|| async { HttpResponse::Ok().json(json!({"hello": "world"})) }))
-        .route("/api/kafka/send-to-micro2", web::post().to(send_to_micro_2))
-        .route("/api/kafka/status", web::get().to(status_of))
-        .route("/api/notifications/{user_id}", web::get().to(notifications));
+        .service(get("/", || async { HttpResponse::Ok().json(json!({"hello": "world"})) }))
+        .service(post("/api/kafka/send-to-micro2", send_to_micro_2))
+        .service(get("/api/kafka/status", status_of))
+        .service(get("/api/notifications/{user_id}", notifications));
 }
 
 #[derive(Deserialize, JsonSchema, Validate)]

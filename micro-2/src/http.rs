@@ -1,7 +1,7 @@
 //! micro-2's REST routes.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use actors::http::{Body, Problem, Published, Publisher, cause_of, status_of, topic_problem};
+use actors::http::{Body, Problem, Published, Publisher, cause_of, get, post, status_of, topic_problem};
 use contracts::{Notification, OtherEvent, UserEvent, topic};
 use garde::Validate;
 use schemars::JsonSchema;
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/", web::get().to(|| async { HttpResponse::Ok().json(json!({"hello": "world"})) }))
-        .route("/api/kafka/send", web::post().to(send))
-        .route("/api/kafka/status", web::get().to(status_of))
-        .route("/api/notifications/send", web::post().to(send_notification));
+        .service(get("/", || async { HttpResponse::Ok().json(json!({"hello": "world"})) }))
+        .service(post("/api/kafka/send", send))
+        .service(get("/api/kafka/status", status_of))
+        .service(post("/api/notifications/send", send_notification));
 }
 
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
-use super::problem::Problem;
+use super::problem::{Problem, get};
 use crate::escalation::Escalation;
 use crate::kafka::Sink;
 use crate::status::{ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus};
@@ -109,8 +109,8 @@ impl Health {
 /// `GET /livez` and `GET /readyz`.
 pub fn health_routes(config: &mut web::ServiceConfig) {
     config
-        .route("/livez", web::get().to(|| async { HttpResponse::Ok().json(serde_json::json!({"status": "alive"})) }))
-        .route("/readyz", web::get().to(readyz));
+        .service(get("/livez", || async { HttpResponse::Ok().json(serde_json::json!({"status": "alive"})) }))
+        .service(get("/readyz", readyz));
 }
 
 async fn readyz(health: web::Data<Health>) -> HttpResponse {

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
 use super::health::{health_routes, status_of};
-use super::problem::Problem;
+use super::problem::{Problem, get};
 use crate::inspect::{Inspector, KEPT_MESSAGES, Query, RoutedMessage};
 use crate::telemetry;
 
@@ -27,28 +27,34 @@ struct Found {
 pub(crate) fn management_routes(config: &mut web::ServiceConfig) {
     config
         .configure(health_routes)
-        .route("/status", web::get().to(status_of))
-        .route("/metrics", web::get().to(metrics))
-        .route("/messages", web::get().to(messages))
-        .route("/messages/stream", web::get().to(stream));
+        .service(get("/status", status_of))
+        .service(get("/metrics", metrics))
+        .service(get("/messages", messages))
+        .service(get("/messages/stream", stream));
 }
 
 async fn metrics() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::metrics())
 }
 
-async fn messages(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> Result<web::Json<Found>, Problem> {
+fn check_limit(query: &Query) -> Result<(), Problem> {
     if query.limit.is_some_and(|limit| !(1..=KEPT_MESSAGES).contains(&limit)) {
         return Err(Problem::new(StatusCode::BAD_REQUEST, format!("limit: 1 to {KEPT_MESSAGES}")));
     }
+    Ok(())
+}
+
+async fn messages(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> Result<web::Json<Found>, Problem> {
+    check_limit(&query)?;
     Ok(web::Json(Found { messages: inspector.find(&query) }))
 }
 
-async fn stream(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> HttpResponse {
-    HttpResponse::Ok()
+async fn stream(query: web::Query<Query>, inspector: web::Data<Arc<Inspector>>) -> Result<HttpResponse, Problem> {
+    check_limit(&query)?;
+    Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header(("cache-control", "no-store"))
-        .streaming(events(query.into_inner(), &inspector))
+        .streaming(events(query.into_inner(), &inspector)))
 }
 
 /// The messages from now on as Server-Sent Events; `limit` ends the stream after so many.

@@ -10,5 +10,5 @@ pub(crate) use body::check;
 pub use body::{Body, MAX_BODY_BYTES};
 pub use health::{Health, Readiness, health_routes, status_of};
 pub(crate) use management::management_routes;
-pub use problem::{FieldProblem, Problem, fallbacks};
+pub use problem::{FieldProblem, Problem, fallbacks, get, post};
 pub use publish::{Published, Publisher, cause_of, topic_problem};

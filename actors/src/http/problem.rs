@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
-use actix_web::{HttpResponse, ResponseError, web};
+use actix_web::http::header::{ALLOW, RETRY_AFTER};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, ResponseError, web};
 use serde::Serialize;
 
 /// Why a request was refused.
@@ -20,6 +20,8 @@ pub struct Problem {
     errors: Vec<FieldProblem>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
+    #[serde(skip)]
+    allow: Option<Method>,
 }
 
 /// What is wrong with one field.
@@ -42,6 +44,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_seconds: None,
+            allow: None,
         }
     }
 
@@ -53,6 +56,12 @@ impl Problem {
             count => format!("{count} fields are missing or wrong"),
         };
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// Says which method would do.
+    fn allow(mut self, method: Method) -> Self {
+        self.allow = Some(method);
+        self
     }
 
     /// Says when to try again.
@@ -79,9 +88,43 @@ impl ResponseError for Problem {
         if let Some(seconds) = self.retry_after_seconds {
             response.insert_header((RETRY_AFTER, seconds.to_string()));
         }
+        if let Some(method) = &self.allow {
+            response.insert_header((ALLOW, method.as_str()));
+        }
         // `json` keeps a content type that is set.
         response.content_type("application/problem+json").json(self)
     }
+}
+
+/// A path that is read; another method is refused with 405.
+pub fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args, Output: Responder + 'static>,
+    Args: FromRequest + 'static,
+{
+    only(Method::GET, path, handler)
+}
+
+/// A path that is posted to; another method is refused with 405.
+pub fn post<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args, Output: Responder + 'static>,
+    Args: FromRequest + 'static,
+{
+    only(Method::POST, path, handler)
+}
+
+fn only<F, Args>(method: Method, path: &str, handler: F) -> Resource
+where
+    F: Handler<Args, Output: Responder + 'static>,
+    Args: FromRequest + 'static,
+{
+    let route = web::method(method.clone()).to(handler);
+    web::resource(path).route(route).default_service(web::to(move |request: HttpRequest| {
+        let detail = format!("{} takes {method}, not {}", request.path(), request.method());
+        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).allow(method.clone());
+        std::future::ready(Err::<HttpResponse, _>(problem))
+    }))
 }
 
 /// What answers where nothing else does, and queries that cannot be read: problems too.
@@ -93,7 +136,7 @@ pub fn fallbacks(config: &mut web::ServiceConfig) {
         .app_data(web::PathConfig::default().error_handler(|error, _| {
             Problem::new(StatusCode::NOT_FOUND, format!("the path cannot be read: {error}")).into()
         }))
-        .default_service(web::to(|request: actix_web::HttpRequest| async move {
+        .default_service(web::to(|request: HttpRequest| async move {
             let detail = format!("there is no {} {}", request.method(), request.path());
             Err::<HttpResponse, _>(Problem::new(StatusCode::NOT_FOUND, detail))
         }));

@@ -97,6 +97,8 @@ pub fn cause_of(request: &HttpRequest) -> Result<Cause, Problem> {
     let read = |name: &str| -> Result<Option<String>, Problem> {
         let Some(value) = request.headers().get(name) else { return Ok(None) };
         let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= MAX_IDENTITY_BYTES);
+        // `to_str` lets a tab pass; a control character is no identity, and the receiver would not take it for one.
+        let text = text.filter(|text| !text.chars().any(char::is_control));
         text.map(|text| Some(text.to_owned())).ok_or_else(|| {
             let detail = format!("header {name}: 1 to {MAX_IDENTITY_BYTES} printable ASCII characters");
             Problem::new(StatusCode::BAD_REQUEST, detail)

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use actors::kafka::EmbeddedBroker;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
+
+use crate::raw::Raw;
 
 /// Ends a wait that would never end. Far above what anything takes, also on a busy machine: no test depends on it.
 const GIVE_UP: Duration = Duration::from_mins(1);
@@ -58,6 +60,7 @@ pub(crate) fn embedded_broker() -> Arc<EmbeddedBroker> {
 pub(crate) struct Program {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<thread::JoinHandle<()>>,
     /// By service: address of the API and of the management listener.
     addresses: BTreeMap<String, (String, String)>,
     _data: Option<tempfile::TempDir>,
@@ -109,42 +112,60 @@ impl Start {
     /// Starts it and waits until it listens; see [`Program::ready`] for more.
     #[track_caller]
     pub(crate) fn start(self) -> Program {
-        let Self { mut command, services, data } = self;
-        let mut child = command.spawn().unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        for pipe in [
-            Box::new(child.stdout.take().unwrap()) as Box<dyn std::io::Read + Send>,
-            Box::new(child.stderr.take().unwrap()),
-        ] {
-            let lines = Arc::clone(&lines);
-            thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    lines.lock().unwrap().push(line);
-                }
-            });
-        }
-        let mut program = Program { child, lines, addresses: BTreeMap::new(), _data: data };
+        let services = self.services;
+        let mut program = self.spawn();
         program.addresses = wait_for("the program to listen", || {
-            let found: BTreeMap<_, _> = program
-                .journal("started")
-                .into_iter()
-                .map(|entry| {
-                    let text = |name: &str| entry[name].as_str().unwrap().to_owned();
-                    (text("service"), (text("api"), text("management")))
-                })
-                .collect();
+            let found = program.listening();
             assert!(program.is_running() || found.len() == services, "it ended: {}", program.output());
             (found.len() == services).then_some(found)
         });
         program
     }
 
+    /// Starts it and waits for nothing.
+    fn spawn(self) -> Program {
+        let Self { mut command, data, .. } = self;
+        let mut child = command.spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let mut readers = Vec::new();
+        for pipe in [
+            Box::new(child.stdout.take().unwrap()) as Box<dyn std::io::Read + Send>,
+            Box::new(child.stderr.take().unwrap()),
+        ] {
+            let lines = Arc::clone(&lines);
+            readers.push(thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    lines.lock().unwrap().push(line);
+                }
+            }));
+        }
+        Program { child, lines, readers, addresses: BTreeMap::new(), _data: data }
+    }
+
+    /// Writes a file into the folder it is started in.
+    pub(crate) fn file(self, path: &str, text: &str) -> Self {
+        let path = self.data.as_ref().unwrap().path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    pub(crate) fn words(mut self, words: &[&str]) -> Self {
+        self.command.args(words);
+        self
+    }
+
     /// Runs it to its end; for starts that are refused.
     #[track_caller]
-    pub(crate) fn run_to_end(mut self) -> (ExitStatus, String) {
-        let output = self.command.output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status, String::from_utf8(text).unwrap())
+    pub(crate) fn run_to_end(self) -> (ExitStatus, String) {
+        let mut program = self.spawn();
+        let status = program.ended();
+        (status, program.output())
     }
 }
 
@@ -205,6 +226,22 @@ impl Program {
         found["messages"].as_array().unwrap().clone()
     }
 
+    /// Addresses of the API and of the management listener by service: from the journal, or from the banner where
+    /// the log is for people.
+    fn listening(&self) -> BTreeMap<String, (String, String)> {
+        let from_journal = self.journal("started").into_iter().map(|entry| {
+            let text = |name: &str| entry[name].as_str().unwrap().to_owned();
+            (text("service"), (text("api"), text("management")))
+        });
+        let lines = self.lines.lock().unwrap();
+        let from_banner = lines.iter().filter_map(|line| {
+            let (service, rest) = line.trim().split_once("  http://")?;
+            let (api, rest) = rest.split_once("  (management http://")?;
+            Some((service.to_owned(), (api.to_owned(), rest.strip_suffix(')')?.to_owned())))
+        });
+        from_banner.chain(from_journal).collect()
+    }
+
     /// Log lines with that message, parsed.
     pub(crate) fn journal(&self, message: &str) -> Vec<Value> {
         let lines = self.lines.lock().unwrap();
@@ -242,10 +279,14 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last of its output.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        wait_for("the program's end", || self.child.try_wait().unwrap())
+        let status = wait_for("the program's end", || self.child.try_wait().unwrap());
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        status
     }
 }
 
@@ -260,6 +301,50 @@ impl Drop for Program {
     }
 }
 
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::builder().timeout(GIVE_UP).build().unwrap()
+}
+
+/// The two services on a broker of the test's process, shared by the tests that run at the same time and stopped by
+/// the last of them.
+pub(crate) struct World {
+    pub(crate) program: Program,
+    pub(crate) kafka: Raw,
+    _broker: Arc<EmbeddedBroker>,
+}
+
+impl World {
+    pub(crate) fn start(adjust: impl FnOnce(Start) -> Start) -> Self {
+        let broker = embedded_broker();
+        let program = adjust(Start::both().on(&broker)).start().ready();
+        Self { program, kafka: Raw::new(&broker.bootstrap()), _broker: broker }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Whatever the tests did to it: it still drains and leaves without a complaint.
+        if !thread::panicking() {
+            assert!(self.program.stop().success(), "{}", self.program.output());
+        }
+    }
+}
+
+/// Where the tests of a module find their world.
+pub(crate) struct Shared(Mutex<Weak<World>>);
+
+impl Shared {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Weak::new()))
+    }
+
+    /// The world that is running, or a new one.
+    pub(crate) fn world(&self) -> Arc<World> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.upgrade().unwrap_or_else(|| {
+            let world = Arc::new(World::start(|start| start));
+            *known = Arc::downgrade(&world);
+            world
+        })
+    }
 }

@@ -5,5 +5,12 @@
 // A test that cannot go on panics; that is what its unwraps are for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod bad_input;
+mod dead_letters;
 mod flow;
+mod inspection;
 mod kit;
+mod raw;
+mod rest;
+mod settings;
+mod wire;
