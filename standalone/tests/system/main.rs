@@ -5,5 +5,6 @@
 // A test that cannot go on panics; that is what its unwraps are for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod broker_down;
 mod flow;
 mod kit;
