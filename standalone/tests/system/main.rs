@@ -8,3 +8,4 @@
 mod broker_down;
 mod flow;
 mod kit;
+mod retries;
