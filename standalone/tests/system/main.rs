@@ -8,4 +8,5 @@
 mod broker_down;
 mod flow;
 mod kit;
+mod restart;
 mod retries;
