@@ -10,3 +10,4 @@ mod flow;
 mod kit;
 mod restart;
 mod retries;
+mod shutdown;
