@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::kit::{
-    Database, Program, Start, client, committed, embedded_broker, new_user, read_topic, try_get, wait_for,
-};
-use crate::restart::{Load, random_below};
+use crate::kit::{Database, Program, Start, client, embedded_broker, new_user, read_topic, try_get, wait_for};
+use crate::restart::{Load, committed_in_all, wait_for_a_random_moment};
 
 /// What the issue promises.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
@@ -63,15 +61,17 @@ fn a_program_under_load_ends_in_order_and_repeats_nothing_after_the_restart() {
         let start = || Start::both().on(&broker).keeping(&folder).start();
         let mut load = Load::user_events(&broker);
         let mut program = start().ready();
-        load.bursts(3 + random_below(5));
-        ends_in_order(&mut program, signal);
+        let mut database = Database::open(folder.path());
+        load.feed_while(|| {
+            wait_for_a_random_moment(&mut database);
+            ends_in_order(&mut program, signal);
+        });
         load.burst();
 
         let program = start().ready();
-        load.assert_stored_once_in_order(&mut Database::open(folder.path()));
+        load.assert_stored_once_in_order(&mut database);
         wait_for("the commit", || {
-            let committed: i64 = committed(&broker, "micro-2-group", "user.events").iter().sum();
-            (usize::try_from(committed).unwrap() == load.sent()).then_some(())
+            (committed_in_all(&broker, "micro-2-group", "user.events") == load.sent()).then_some(())
         });
         assert_eq!(read_topic(&broker, "notification.events").len(), load.sent(), "no event was answered twice");
         assert_eq!(program.actor("micro-1", "notification.events")["duplicates"], 0);
