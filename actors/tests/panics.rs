@@ -62,7 +62,7 @@ impl Handler for Probe {
     type Event = Step;
 
     async fn handle(&self, event: &Event<Step>) -> HandlerResult {
-        if event.value().number % 2 == 0 {
+        if event.value().number.is_multiple_of(2) {
             // A panic may come at the first poll or later.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -79,7 +79,9 @@ impl BatchHandler for Batches {
     async fn handle_batch(&self, events: &[Event<Step>]) -> Vec<HandlerResult> {
         // Like a transaction: all of the batch or nothing.
         assert!(events.iter().all(|event| !event.value().poison), "poison in a batch of {}", events.len());
-        events.iter().for_each(|event| self.0.take(event));
+        for event in events {
+            self.0.take(event);
+        }
         events.iter().map(|_| Ok(Done::Handled)).collect()
     }
 }

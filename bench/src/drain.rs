@@ -181,7 +181,7 @@ fn drain_ours(brokers: &str, topic: &str, events: u64) -> Drained {
 }
 
 fn ended((wall, used): (Instant, Duration)) -> Drained {
-    Drained { wall: wall.elapsed(), cpu: cpu() - used }
+    Drained { wall: wall.elapsed(), cpu: cpu().saturating_sub(used) }
 }
 
 /// CPU time of this process.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer};
+use rdkafka::types::RDKafkaRespErr;
 
 use super::ffi;
 
@@ -78,6 +79,20 @@ impl EmbeddedBroker {
     /// When the mock refuses.
     pub fn slow_down(&self, round_trip: Duration) -> KafkaResult<()> {
         self.with_cluster(|cluster| cluster.broker_round_trip_time(BROKER_ID, round_trip))
+    }
+
+    /// Answers for a topic as if it was not there, until told otherwise; records in it stay. Clients that know the
+    /// topic already go on using it.
+    ///
+    /// # Errors
+    /// When the mock refuses.
+    pub fn hide_topic(&self, name: &str, hidden: bool) -> KafkaResult<()> {
+        let error = if hidden {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+        } else {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        };
+        self.with_cluster(|cluster| cluster.topic_error(name, error))
     }
 
     fn with_cluster<T>(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,8 +10,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actors::kafka::EmbeddedBroker;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{DeliveryResult, Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::raw::Raw;
 
@@ -19,6 +28,9 @@ const GIVE_UP: Duration = Duration::from_mins(1);
 
 /// Every topic of the two services, with those of the dead letters.
 pub(crate) const TOPICS: [&str; 4] = ["user.events", "micro-1.events", "notification.events", "micro-2.events"];
+
+/// Partitions of each of them.
+pub(crate) const PARTITIONS: i32 = 8;
 
 /// Waits until `state` gives something.
 #[track_caller]
@@ -50,8 +62,8 @@ pub(crate) fn unique(prefix: &str) -> String {
 pub(crate) fn embedded_broker() -> Arc<EmbeddedBroker> {
     let broker = EmbeddedBroker::start().unwrap();
     for topic in TOPICS {
-        broker.create_topic(topic, 8).unwrap();
-        broker.create_topic(&format!("{topic}.dlq"), 8).unwrap();
+        broker.create_topic(topic, PARTITIONS).unwrap();
+        broker.create_topic(&format!("{topic}.dlq"), PARTITIONS).unwrap();
     }
     Arc::new(broker)
 }
@@ -107,6 +119,11 @@ impl Start {
             .env("KAFKA_PROPERTY_GROUP_PROTOCOL", "consumer")
             .env("KAFKA_PROPERTY_FETCH_WAIT_MAX_MS", "10")
             .env("KAFKA_PROPERTY_LINGER_MS", "2")
+    }
+
+    /// With its database in a folder that outlives the process.
+    pub(crate) fn keeping(self, folder: &tempfile::TempDir) -> Self {
+        self.env("DATA_DIR", folder.path().to_str().unwrap())
     }
 
     /// Starts it and waits until it listens; see [`Program::ready`] for more.
@@ -212,6 +229,19 @@ impl Program {
         answer["data"].clone()
     }
 
+    /// `/api/kafka/status` of a service.
+    #[track_caller]
+    pub(crate) fn status(&self, service: &str) -> Value {
+        self.get(service, "/api/kafka/status").json().unwrap()
+    }
+
+    /// How a handler stands, as `/api/kafka/status` has it.
+    #[track_caller]
+    pub(crate) fn actor(&self, service: &str, topic: &str) -> Value {
+        let status = self.status(service);
+        status["actors"].as_array().unwrap().iter().find(|actor| actor["topic"] == topic).unwrap().clone()
+    }
+
     /// The notifications of a user that micro-1 keeps.
     #[track_caller]
     pub(crate) fn notifications(&self, user: u64) -> Vec<Value> {
@@ -240,6 +270,20 @@ impl Program {
             Some((service.to_owned(), (api.to_owned(), rest.strip_suffix(')')?.to_owned())))
         });
         from_banner.chain(from_journal).collect()
+    }
+
+    /// Runs `standalone healthcheck` against it.
+    #[track_caller]
+    pub(crate) fn healthcheck(&self) -> ExitStatus {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
+        command.arg("healthcheck").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // No `.env` of the project reaches it.
+        let nowhere = tempfile::tempdir().unwrap();
+        for (service, (api, _)) in &self.addresses {
+            let prefix = service.to_uppercase().replace('-', "_");
+            command.env(format!("{prefix}_PORT"), api.rsplit_once(':').unwrap().1);
+        }
+        command.current_dir(nowhere.path()).status().unwrap()
     }
 
     /// Log lines with that message, parsed.
@@ -346,5 +390,151 @@ impl Shared {
             *known = Arc::downgrade(&world);
             world
         })
+    }
+}
+
+/// The status code of a GET, or nothing where nobody answers.
+pub(crate) fn try_get(url: &str) -> Option<u16> {
+    client().get(url).send().ok().map(|response| response.status().as_u16())
+}
+
+/// A record as another client reads it.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) value: String,
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// How long one question to a broker may take; see [`GIVE_UP`].
+const ASKING: Duration = GIVE_UP;
+
+fn reader(broker: &EmbeddedBroker, group: &str) -> BaseConsumer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker.bootstrap()).set("group.id", group).set("enable.auto.commit", "false");
+    config.set("auto.offset.reset", "earliest").set("reconnect.backoff.max.ms", "100").create().unwrap()
+}
+
+/// Every record of a topic that is there now.
+#[track_caller]
+pub(crate) fn read_topic(broker: &EmbeddedBroker, topic: &str) -> Vec<Read> {
+    let consumer = reader(broker, "reader");
+    let mut list = TopicPartitionList::new();
+    let mut missing = 0;
+    for partition in 0..PARTITIONS {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, ASKING).unwrap();
+        missing += high - low;
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut found = Vec::new();
+    while missing > 0 {
+        let record = wait_for("a record", || consumer.poll(Duration::from_millis(100))).unwrap();
+        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let headers = record.headers().into_iter().flat_map(Headers::iter);
+        found.push(Read {
+            partition: record.partition(),
+            offset: record.offset(),
+            value: text(record.payload()),
+            headers: headers.map(|header| (header.key.to_owned(), text(header.value))).collect(),
+        });
+        missing -= 1;
+    }
+    found
+}
+
+/// The next offset of each partition that a group has committed; 0 where it has none.
+#[track_caller]
+pub(crate) fn committed(broker: &EmbeddedBroker, group: &str, topic: &str) -> Vec<i64> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(topic, 0, PARTITIONS - 1);
+    let committed = reader(broker, group).committed_offsets(list, ASKING).unwrap();
+    committed.elements().iter().map(|at| at.offset().to_raw().unwrap_or(0).max(0)).collect()
+}
+
+/// Another producer: what it has sent is in the log.
+pub(crate) struct Feeder {
+    producer: BaseProducer<Acknowledged>,
+}
+
+/// By its place in the burst: where a record was written.
+#[derive(Default)]
+struct Acknowledged(Mutex<BTreeMap<usize, (i32, i64)>>);
+
+impl ClientContext for Acknowledged {}
+
+impl ProducerContext for Acknowledged {
+    type DeliveryOpaque = Box<usize>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, place: Box<usize>) {
+        if let Ok(written) = result {
+            self.0.lock().unwrap().insert(*place, (written.partition(), written.offset()));
+        }
+    }
+}
+
+impl Feeder {
+    pub(crate) fn new(broker: &EmbeddedBroker) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", broker.bootstrap()).set("enable.idempotence", "true");
+        // The placement of the services: a user's records lie in one partition whoever wrote them.
+        config.set("partitioner", "murmur2_random").set("linger.ms", "2");
+        Self { producer: config.create_with_context(Acknowledged::default()).unwrap() }
+    }
+
+    /// Writes plain records (key and value, no headers) and returns where they lie, once all are acknowledged.
+    #[track_caller]
+    pub(crate) fn send(&self, topic: &str, records: &[(u64, Value)]) -> Vec<(i32, i64)> {
+        for (place, (user, value)) in records.iter().enumerate() {
+            let (key, value) = (user.to_string(), value.to_string());
+            let record = BaseRecord::with_opaque_to(topic, Box::new(place)).key(&key).payload(&value);
+            self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        self.producer.flush(ASKING).unwrap();
+        let written = std::mem::take(&mut *self.producer.context().0.lock().unwrap());
+        assert_eq!(written.len(), records.len(), "every record is acknowledged");
+        written.into_values().collect()
+    }
+}
+
+/// micro-1's database, beside micro-1.
+pub(crate) struct Database {
+    runtime: tokio::runtime::Runtime,
+    connection: SqliteConnection,
+}
+
+impl Database {
+    /// Opens the one in that folder, which a micro-1 has made.
+    #[track_caller]
+    pub(crate) fn open(folder: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = SqliteConnectOptions::new().filename(folder.join("micro-1.db")).busy_timeout(GIVE_UP);
+        let connection = runtime.block_on(SqliteConnection::connect_with(&options)).unwrap();
+        Self { runtime, connection }
+    }
+
+    #[track_caller]
+    pub(crate) fn execute(&mut self, sql: String) {
+        // The SQL is the test's own.
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
+        self.runtime.block_on(sql.execute(&mut self.connection)).unwrap();
+    }
+
+    #[track_caller]
+    pub(crate) fn count(&mut self) -> usize {
+        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM notifications");
+        usize::try_from(self.runtime.block_on(count.fetch_one(&mut self.connection)).unwrap()).unwrap()
+    }
+
+    /// By user: what the notifications say, in the order in which they were stored.
+    #[track_caller]
+    pub(crate) fn contents(&mut self) -> BTreeMap<u64, Vec<String>> {
+        let rows = sqlx::query_as::<_, (i64, String)>("SELECT user_id, content FROM notifications ORDER BY seq");
+        let mut contents: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        for (user, content) in self.runtime.block_on(rows.fetch_all(&mut self.connection)).unwrap() {
+            contents.entry(u64::try_from(user).unwrap()).or_default().push(content);
+        }
+        contents
     }
 }

@@ -6,11 +6,15 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bad_input;
+mod broker_down;
 mod dead_letters;
 mod flow;
 mod inspection;
 mod kit;
 mod raw;
 mod rest;
+mod restart;
+mod retries;
 mod settings;
+mod shutdown;
 mod wire;
