@@ -7,3 +7,4 @@
 
 mod flow;
 mod kit;
+mod on_kafka;
