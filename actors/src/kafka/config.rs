@@ -225,16 +225,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "tls")]
-    fn what_wants_openssl_is_taken_with_it() {
-        for (name, value) in
-            [("security.protocol", "SASL_SSL"), ("ssl.ca.location", "/ca.pem"), ("sasl.mechanism", "SCRAM-SHA-512")]
-        {
-            assert_eq!(property_problem(name, value), None);
-        }
-    }
-
-    #[test]
     fn passwords_stay_out_of_the_debug_output() {
         let config = KafkaConfig {
             broker: Broker::Cluster("localhost:9092".into()),
