@@ -43,7 +43,11 @@ pub const VARIABLES: [Variable; 23] = [
     variable("KAFKA_CREATE_TOPICS", "true", "`true` creates missing topics, `false` only names them and exits"),
     variable("KAFKA_PARTITIONS", "8", "partitions of a topic that is created, 1 to 10000"),
     variable("KAFKA_REPLICATION", "-1", "replicas of a topic that is created, 1 to 10; -1 is the broker's default"),
-    variable("KAFKA_PROPERTY_<NAME>", "", "any librdkafka property: `KAFKA_PROPERTY_SECURITY_PROTOCOL=SASL_SSL`"),
+    variable(
+        "KAFKA_PROPERTY_<NAME>",
+        "",
+        "any librdkafka property: `KAFKA_PROPERTY_SECURITY_PROTOCOL=SASL_SSL`; TLS wants the cargo feature `tls`",
+    ),
     variable("HOST", "127.0.0.1", "address of the API"),
     variable("PORT", "3333 / 3334", "port of the API; 0 picks a free one"),
     variable("MANAGEMENT_HOST", "127.0.0.1", "address of the management listener"),

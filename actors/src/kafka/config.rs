@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 
 use super::embedded::EmbeddedBroker;
 
@@ -75,13 +75,30 @@ pub(crate) fn property_problem(name: &str, value: &str) -> Option<String> {
     if OURS.contains(&name) {
         return Some(format!("{name} is set by the service: its guarantees depend on it"));
     }
+    // librdkafka itself would notice this only when the client is made.
+    if !cfg!(feature = "tls") && name.starts_with("sasl.mechanism") && wants_openssl(value) {
+        return Some(format!("{name}: this mechanism is not in this build; {BUILD_WITH_TLS}"));
+    }
     // The value is left out of the message: it may be a password.
     let mut probe = ClientConfig::new();
     probe.set(name, value);
     probe.create_native_config().err().map(|error| match error {
-        rdkafka::error::KafkaError::ClientConfig(_, description, _, _) => description.replace(value, "..."),
+        KafkaError::ClientConfig(_, description, _, _) if description.contains(NO_OPENSSL) => {
+            format!("{name}: TLS is not in this build; {BUILD_WITH_TLS}")
+        }
+        KafkaError::ClientConfig(_, description, _, _) => description.replace(value, "..."),
         _ => "librdkafka does not take it".to_owned(),
     })
+}
+
+/// How librdkafka says that a property wants what the feature `tls` brings.
+const NO_OPENSSL: &str = "OpenSSL not available at build time";
+const BUILD_WITH_TLS: &str = "build with the cargo feature `tls`: `cargo build --features tls`, which wants OpenSSL";
+
+/// Whether a SASL mechanism comes with OpenSSL; `PLAIN` comes without.
+fn wants_openssl(mechanism: &str) -> bool {
+    let mechanism = mechanism.trim().to_ascii_uppercase();
+    mechanism.starts_with("SCRAM-") || mechanism == "OAUTHBEARER"
 }
 
 impl KafkaConfig {
@@ -193,6 +210,25 @@ mod tests {
         assert!(property_problem("no.such.thing", "5").unwrap().contains("no.such.thing"));
         let problem = property_problem("linger.ms", "s3cret").unwrap();
         assert!(!problem.contains("s3cret"), "{problem}");
+    }
+
+    #[test]
+    #[cfg(not(feature = "tls"))]
+    fn what_wants_openssl_is_refused_without_it_and_names_the_feature() {
+        for (name, value) in [
+            ("security.protocol", "SASL_SSL"),
+            ("security.protocol", "ssl"),
+            ("ssl.ca.location", "/ca.pem"),
+            ("ssl.key.password", "s3cret"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.mechanisms", "OAUTHBEARER"),
+        ] {
+            let problem = property_problem(name, value).unwrap_or_else(|| panic!("{name} is taken"));
+            assert!(problem.contains("feature `tls`") && problem.contains(name), "{problem}");
+            assert!(!problem.contains("s3cret"), "{problem}");
+        }
+        assert_eq!(property_problem("security.protocol", "SASL_PLAINTEXT"), None);
+        assert_eq!(property_problem("sasl.mechanism", "PLAIN"), None);
     }
 
     #[test]

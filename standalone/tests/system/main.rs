@@ -11,6 +11,7 @@ mod dead_letters;
 mod flow;
 mod inspection;
 mod kit;
+mod on_kafka;
 mod raw;
 mod rest;
 mod restart;
