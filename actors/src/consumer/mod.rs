@@ -1,7 +1,10 @@
 //! `KafkaConsumerActor`: feeds the router. It owns the thread that polls Kafka, the frontier and the commits.
 
 mod poll;
+mod rebalance;
+mod report;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -12,7 +15,7 @@ use actix::{Actor, Context, Handler, Message, Recipient};
 use tokio::sync::oneshot;
 
 use crate::answer::Answer;
-use crate::escalation::Escalation;
+use crate::escalation::{Escalation, panic_message};
 use crate::handler::Sweep;
 use crate::journal::{Failed, Journal};
 use crate::kafka::KafkaConfig;
@@ -95,11 +98,15 @@ impl Actor for KafkaConsumerActor {
         let spawned = thread.spawn({
             let escalation = escalation.clone();
             move || {
-                if let Err(error) = PollLoop::run(parts, &commands) {
-                    board.set_state(ConsumerState::Failed);
-                    journal.write(Failed { error: &error });
-                    escalation.raise(&format!("the consumer failed: {error}"));
-                }
+                let ended = catch_unwind(AssertUnwindSafe(|| PollLoop::run(parts, &commands)));
+                let error = match ended {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => panic_message(&*panic),
+                };
+                board.set_state(ConsumerState::Failed);
+                journal.write(Failed { error: &error });
+                escalation.raise(&format!("the consumer failed: {error}"));
             }
         });
         if let Err(error) = spawned {

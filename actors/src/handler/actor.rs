@@ -1,6 +1,5 @@
 //! `HandlerActor`: owns a handler and the lanes in front of it. It runs, retries, dead-letters and answers for records.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use crate::answer::{Answer, Answers};
 use crate::delivery::dead_letter::{Cause, dead_letter};
 use crate::delivery::lanes::{LaneKey, Lanes, Unkeyed};
 use crate::delivery::retry::RetryPolicy;
+use crate::escalation::panic_message;
 use crate::event::Event;
 use crate::inspect::Inspector;
 use crate::journal::{DeadLetterDelayed, HandlerPanicked, Journal, Message as Routed1, Routed};
@@ -405,12 +405,6 @@ async fn run<I: Invoke>(handler: Rc<I>, started: Started<I::Event>) -> Finished 
         }
     };
     Finished { items: started.items, results, panicked, began: started.began }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panicked: {}", text.as_deref().unwrap_or("without a message"))
 }
 
 /// Writes the dead letter, however long it takes: until the broker has it, the record stays owned.

@@ -91,6 +91,9 @@ impl Message<'_> {
     }
 }
 
+/// Longest part of a payload that a line shows.
+const MAX_PAYLOAD_BYTES: usize = 4096;
+
 /// A key or value as text where it is text.
 struct Text<'a>(&'a [u8]);
 
@@ -119,8 +122,10 @@ impl Entry for Message<'_> {
             ),
         }
         if tracing::enabled!(Level::DEBUG) {
-            let value = record.value().map(|value| tracing::field::display(Text(value)));
-            debug!(%service, topic, partition, offset, value, "payload");
+            let bytes = record.value().map(<[u8]>::len);
+            let value = record.value().map(|value| &value[..value.len().min(MAX_PAYLOAD_BYTES)]);
+            let value = value.map(|value| tracing::field::display(Text(value)));
+            debug!(%service, topic, partition, offset, bytes, value, "payload");
         }
     }
 }
@@ -249,6 +254,21 @@ impl Entry for CommitFailed<'_> {
     fn write(&self, service: &Arc<str>) {
         warn!(%service, partition = self.partition, error = %self.error, "commit failed");
         counter!("commits_failed_total", "service" => service.clone()).increment(1);
+    }
+}
+
+/// The consumer met an error it could not go on from; it leaves the group and joins again.
+pub struct ConsumerRestarted<'a> {
+    /// Why.
+    pub error: &'a dyn fmt::Display,
+    /// Restarts without an assignment in between.
+    pub attempt: u32,
+}
+
+impl Entry for ConsumerRestarted<'_> {
+    fn write(&self, service: &Arc<str>) {
+        warn!(%service, error = %self.error, attempt = self.attempt, "consumer restarts");
+        counter!("consumer_restarts_total", "service" => service.clone()).increment(1);
     }
 }
 

@@ -1,0 +1,192 @@
+//! Partitions that come and go: resumed from their commit, drained and committed before they leave, given up when lost.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::poll::PollLoop;
+use crate::delivery::intake::Resume;
+use crate::handler::Sweep;
+use crate::journal::{Change, DrainTimedOut, ProgressUnread};
+use crate::kafka::{PartitionOffset, SourceError, TopicPartition};
+use crate::record::Assignment;
+use crate::status::ConsumerState;
+
+/// A final commit that is not answered by then is given up: its records are repeated.
+const FINAL_COMMIT_DEADLINE: Duration = Duration::from_secs(2);
+/// Between attempts at a final commit that was refused.
+const FINAL_COMMIT_PAUSE: Duration = Duration::from_millis(50);
+/// While partitions leave, what is not started of them is given up so often.
+const SWEEP_INTERVAL: Duration = super::poll::EVENTS_INTERVAL;
+/// The broker is asked so long for what was committed. Without an answer, what was settled above the committed offsets
+/// is handled again; meanwhile nothing else goes on here, so it is short.
+const COMMITTED_WAIT: Duration = Duration::from_secs(2);
+/// Leaving the group is given up after so long; the broker then notices by the session timeout.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Partitions on their way out.
+pub(super) struct Leaving {
+    pub(super) partitions: Vec<TopicPartition>,
+    pub(super) slots: Vec<u32>,
+    pub(super) deadline: Instant,
+    /// Set when all was answered or the deadline passed: from then on only the final commit is awaited.
+    pub(super) committing_until: Option<Instant>,
+    pub(super) next_commit: Instant,
+    pub(super) next_sweep: Instant,
+}
+
+/// The whole member on its way out.
+pub(super) struct Draining {
+    pub(super) deadline: Instant,
+    pub(super) done: Option<oneshot::Sender<()>>,
+    pub(super) left_at: Option<Instant>,
+}
+
+impl PollLoop {
+    pub(super) fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        for TopicPartition { topic, partition } in partitions {
+            let (slot, epoch) = self.intake.assign(topic, *partition);
+            let assignment = Assignment::new(topic.as_str().into(), *partition, slot, epoch);
+            if let Some(before) = self.assignments.insert(slot, Arc::new(assignment)) {
+                before.close();
+            }
+        }
+        self.last = None;
+        self.resume(partitions);
+        self.source.accept(partitions)?;
+        if self.draining.is_none() {
+            self.state = ConsumerState::Assigned;
+            self.restarts = 0;
+        }
+        self.journal_rebalance(Change::Assigned, partitions);
+        self.write_status();
+        Ok(())
+    }
+
+    /// Reads what was settled above the committed offsets, so that it is not handled again.
+    pub(super) fn resume(&mut self, partitions: &[TopicPartition]) {
+        let committed = match self.source.committed(partitions, COMMITTED_WAIT) {
+            Ok(committed) => committed,
+            Err(error) => {
+                let partitions = "all that were assigned";
+                return self.parts.journal.write(ProgressUnread { partition: partitions, error: &error });
+            }
+        };
+        for PartitionOffset { topic, partition, offset, metadata } in committed {
+            let Some(slot) = self.intake.slot_of(&topic, partition) else { continue };
+            if let Err(error) = self.intake.resume(slot, &Resume { offset, metadata }) {
+                let partition = format!("{topic}/{partition}");
+                self.parts.journal.write(ProgressUnread { partition: &partition, error: &error });
+            }
+        }
+    }
+
+    /// Others have them already: nothing is committed, and whatever is still answered is stale.
+    pub(super) fn lost(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        self.leaving.retain(|leaving| !leaving.partitions.iter().any(|leaving| partitions.contains(leaving)));
+        self.end(partitions);
+        self.source.release(partitions)?;
+        self.sweep();
+        self.journal_rebalance(Change::Lost, partitions);
+        self.write_status();
+        Ok(())
+    }
+
+    /// Nothing more of them is started; what was started may finish until the deadline.
+    pub(super) fn begin_leaving(&mut self, partitions: Vec<TopicPartition>, patience: Duration) {
+        let slots: Vec<u32> = partitions.iter().filter_map(|at| self.intake.slot_of(&at.topic, at.partition)).collect();
+        for slot in &slots {
+            self.intake.leave(*slot);
+            if let Some(assignment) = self.assignments.get(slot) {
+                assignment.close();
+            }
+        }
+        let now = Instant::now();
+        self.leaving.push(Leaving {
+            partitions,
+            slots,
+            deadline: now + patience,
+            committing_until: None,
+            next_commit: now,
+            next_sweep: now,
+        });
+    }
+
+    pub(super) fn sweep(&self) {
+        // When the router's mailbox is full of batches it comes to their records later, and finds them closed then.
+        if self.parts.sweep.try_send(Sweep).is_err() && !self.parts.sweep.connected() {
+            self.parts.escalation.raise("the router is gone");
+        }
+    }
+
+    /// Brings partitions that leave further: drained, then committed, then released.
+    pub(super) fn advance_leaving(&mut self, now: Instant) -> Result<(), SourceError> {
+        for mut leaving in std::mem::take(&mut self.leaving) {
+            let unsettled: usize = leaving.slots.iter().map(|slot| self.intake.in_flight(*slot)).sum();
+            if leaving.committing_until.is_none() && (unsettled == 0 || now >= leaving.deadline) {
+                if unsettled > 0 {
+                    self.parts.journal.write(DrainTimedOut { unsettled });
+                }
+                leaving.committing_until = Some(now + FINAL_COMMIT_DEADLINE);
+                leaving.next_commit = now;
+            }
+            let Some(until) = leaving.committing_until else {
+                // Said again and again: records that were still on their way to a lane come to it after a sweep.
+                if now >= leaving.next_sweep {
+                    leaving.next_sweep = now + SWEEP_INTERVAL;
+                    self.sweep();
+                }
+                self.leaving.push(leaving);
+                continue;
+            };
+            let uncommitted = leaving.slots.iter().any(|slot| self.intake.is_uncommitted(*slot));
+            if uncommitted && now < until {
+                if now >= leaving.next_commit {
+                    leaving.next_commit = now + FINAL_COMMIT_PAUSE;
+                    self.commit(|slot| leaving.slots.contains(&slot));
+                }
+                self.leaving.push(leaving);
+                continue;
+            }
+            self.end(&leaving.partitions);
+            self.source.release(&leaving.partitions)?;
+            self.journal_rebalance(Change::Revoked, &leaving.partitions);
+            self.write_status();
+        }
+        if let Some(draining) = &mut self.draining
+            && self.leaving.is_empty()
+            && draining.left_at.is_none()
+            && (self.intake.in_flight_in_all() == 0 || now >= draining.deadline)
+        {
+            draining.left_at = Some(now);
+            self.source.leave();
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, partitions: &[TopicPartition]) {
+        for at in partitions {
+            let Some(slot) = self.intake.slot_of(&at.topic, at.partition) else { continue };
+            self.intake.end(slot);
+            if let Some(assignment) = self.assignments.remove(&slot) {
+                assignment.close();
+            }
+        }
+        self.last = None;
+    }
+
+    /// Intake stops. What is in the lanes is finished up to the deadline; then the member leaves, and leaving gives up
+    /// whatever is not started.
+    pub(super) fn begin_drain(&mut self, patience: Duration, done: oneshot::Sender<()>) {
+        self.state = ConsumerState::Draining;
+        self.draining = Some(Draining { deadline: Instant::now() + patience, done: Some(done), left_at: None });
+        self.write_status();
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.draining.as_ref().and_then(|draining| draining.left_at).is_some_and(|left| {
+            (self.source.is_unassigned() && self.leaving.is_empty()) || left.elapsed() > LEAVE_DEADLINE
+        })
+    }
+}
