@@ -67,15 +67,16 @@ fn the_env_file_of_the_service_is_read_and_the_environment_wins_over_it() {
 
 #[test]
 fn ports_in_the_env_file_of_a_service_are_its_own_also_when_both_run_in_one_process() {
-    // A port that was free a moment ago: the listener that had it is closed.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut program = Start::both()
-        .without("MICRO_1_PORT")
-        .file("micro-1/.env", &format!("PORT={port}\n"))
-        .file("micro-2/.env", "PORT=1\n")
-        .start();
-    assert!(program.url("micro-1", "").ends_with(&format!(":{port}")));
-    assert!(!program.url("micro-2", "").ends_with(":1"), "the environment wins");
+    // A port that is held: the refusal shows that it was read, and no port has to be hoped to be free.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let start = || Start::both().file("micro-1/.env", &format!("PORT={}\n", address.port()));
+    let (status, output) = start().without("MICRO_1_PORT").run_to_end();
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains(&format!("micro-1: the API cannot listen on {address}")), "{output}");
+
+    // The environment wins.
+    let mut program = start().start();
     assert!(program.stop().success());
 }
 
