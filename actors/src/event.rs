@@ -258,9 +258,53 @@ impl<E: Contract> Event<E> {
             .record(index)
             .value()
             .ok_or_else(|| HandlerError::new(ErrorKind::Undecodable, "the value is null, and the contract has none"))?;
-        let value: E = serde_json::from_slice(bytes)
-            .map_err(|error| HandlerError::new(ErrorKind::Undecodable, format_args!("not {}: {error}", E::TYPE)))?;
+        let value: E = serde_json::from_slice(bytes).map_err(|error| {
+            HandlerError::new(ErrorKind::Undecodable, format_args!("not {}: {}", E::TYPE, without_values(&error)))
+        })?;
         value.validate().map_err(|report| HandlerError::new(ErrorKind::Invalid, report.to_string().trim_end()))?;
         Ok(Self { value, batch: Arc::clone(batch), index, attempt })
+    }
+}
+
+/// What serde says, without the values it quotes: they are payload, and errors stand in logs.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let cut = |from: usize| {
+        let expected = text[from..].rfind(", expected").map_or(text.len(), |at| from + at);
+        let kept = text[from..expected].find(['`', '"']).map_or(expected, |at| from + at);
+        format!("{}{}", text[..kept].trim_end(), &text[expected..])
+    };
+    let quoting = ["invalid type: ", "invalid value: ", "unknown variant "];
+    let found = quoting.iter().find_map(|words| text.find(words).map(|at| at + words.len()));
+    found.map_or_else(|| text.clone(), cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        One,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)] // only its errors are looked at
+    struct Sample {
+        number: u8,
+        kind: Kind,
+    }
+
+    #[test]
+    fn an_error_names_the_place_and_not_the_value() {
+        let told = |json: &str| without_values(&serde_json::from_str::<Sample>(json).unwrap_err());
+        assert_eq!(told(r#"{"number":"s3cret, expected"}"#), "invalid type: string, expected u8 at line 1 column 28");
+        assert_eq!(told(r#"{"number":777}"#), "invalid value: integer, expected u8 at line 1 column 13");
+        assert_eq!(told(r#"{"kind":"s3cret"}"#), "unknown variant, expected `one` at line 1 column 16");
+        assert_eq!(told(r#"{"number":1}"#), "missing field `kind` at line 1 column 12");
+        assert_eq!(told("s3cret"), "expected value at line 1 column 1");
     }
 }

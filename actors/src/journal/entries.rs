@@ -99,7 +99,7 @@ struct Text<'a>(&'a [u8]);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.escape_ascii())
+        write!(f, "{}", String::from_utf8_lossy(self.0).escape_debug())
     }
 }
 
@@ -160,7 +160,7 @@ pub struct HandlerPanicked<'a> {
 
 impl Entry for HandlerPanicked<'_> {
     fn write(&self, service: &Arc<str>) {
-        error!(%service, handler = self.handler, message = self.message, "handler panicked, restarted with fresh state");
+        error!(%service, handler = self.handler, panic = self.message, "handler panicked, restarted with fresh state");
         counter!("handler_restarts_total", "service" => service.clone(), "handler" => self.handler.to_owned())
             .increment(1);
     }
