@@ -221,20 +221,27 @@ fn whatever_was_acknowledged_while_the_broker_came_and_went_is_stored_once_and_w
                 })
             })
             .collect();
+        let mut told_here = Vec::new();
         for _ in 0..3 {
             let handled = || program.actor("micro-1", "notification.events")["handled"].as_u64().unwrap();
             let before = handled();
             wait_for("events to arrive", || (handled() > before + 20).then_some(()));
             broker.down().unwrap();
-            wait_for("readiness to end", || (program.get("micro-1", "/readyz").status() == 503).then_some(()));
+            // Until somebody was refused: else a broker that is back soon would have been away unnoticed.
+            wait_for("a refusal", || {
+                let user = new_user();
+                let told = told(create_user(program, user));
+                told_here.push((user, told));
+                (told == Told::NotSent).then_some(())
+            });
             broker.up().unwrap();
         }
         wait_for("readiness", || (program.get("micro-1", "/readyz").status() == 200).then_some(()));
         enough.store(true, Ordering::Relaxed);
-        users.into_iter().flat_map(|user| user.join().unwrap()).collect()
+        users.into_iter().flat_map(|user| user.join().unwrap()).chain(told_here).collect()
     });
     let those = |told: Told| told_of.iter().filter(move |(_, is)| **is == told).map(|(user, _)| *user);
-    assert!(those(Told::Acknowledged).count() > 60 && those(Told::NotSent).count() > 0);
+    assert!(those(Told::Acknowledged).count() > 60 && those(Told::NotSent).count() >= 3);
 
     let mut database = Database::open(folder.path());
     let stored = wait_for("what was acknowledged", || {
