@@ -156,7 +156,7 @@ pub struct ConsumerStatus {
     pub partitions: Vec<PartitionStatus>,
 }
 
-/// Statistics come every second; without them for so long nobody knows.
+/// Statistics come twice a second; without them for so long nobody knows.
 const MEASUREMENT_VALID: Duration = Duration::from_secs(5);
 
 /// The consumer's status, written by its thread and read by requests.

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use actix::dev::SendError;
 
-use super::rebalance::{Draining, Leaving};
 use super::{Command, ConsumerParts};
 use crate::delivery::intake::{Commit, Effect, Intake, Tracking};
 use crate::journal::{BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, RecordsSkipped, StaleAnswers};
@@ -28,12 +29,32 @@ pub(super) const EVENTS_INTERVAL: Duration = Duration::from_millis(20);
 const IDLE_WAIT: Duration = EVENTS_INTERVAL;
 /// Wait while a batch is being filled and the router has not taken the one before.
 const FILLING_WAIT: Duration = Duration::from_millis(1);
+/// How long partitions wait for what was started once the whole member has drained.
+const LEAVE_PATIENCE: Duration = Duration::from_millis(500);
 /// Restarts without an assignment in between before the service gives up.
 const MAX_RESTARTS: u32 = 5;
 /// Before the first restart; the second waits twice as long, and so on.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 /// The status is written so often.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Partitions on their way out.
+pub(super) struct Leaving {
+    pub(super) partitions: Vec<TopicPartition>,
+    pub(super) slots: Vec<u32>,
+    pub(super) deadline: Instant,
+    /// Set when all was answered or the deadline passed: from then on only the final commit is awaited.
+    pub(super) committing_until: Option<Instant>,
+    pub(super) next_commit: Instant,
+    pub(super) next_sweep: Instant,
+}
+
+/// The whole member on its way out.
+pub(super) struct Draining {
+    pub(super) deadline: Instant,
+    pub(super) done: Option<oneshot::Sender<()>>,
+    pub(super) left_at: Option<Instant>,
+}
 
 pub(super) struct PollLoop {
     pub(super) parts: ConsumerParts,
@@ -88,12 +109,17 @@ impl PollLoop {
         }
         this.state = ConsumerState::Stopped;
         this.write_status();
+        let left = this.is_free();
         let Self { source, draining, .. } = this;
-        // Closing tells the coordinator goodbye; whoever waits for the drain waits for that too.
-        drop(source);
-        if let Some(done) = draining.and_then(|draining| draining.done) {
-            // Nobody waits any more: then nobody needs to know.
-            let _ = done.send(());
+        let done = draining.and_then(|draining| draining.done);
+        // Closing tells the coordinator goodbye, and whoever waits for the drain waits for that too. Where the broker
+        // does not answer, closing may take longer than anybody wants to wait.
+        if left {
+            drop(source);
+            done.map(|done| done.send(()));
+        } else {
+            done.map(|done| done.send(()));
+            drop(source);
         }
         Ok(())
     }
@@ -222,7 +248,10 @@ impl PollLoop {
             SourceEvent::Assigned(partitions) => self.assigned(&partitions),
             SourceEvent::Revoked { partitions, lost: true } => self.lost(&partitions),
             SourceEvent::Revoked { partitions, lost: false } => {
-                self.begin_leaving(partitions, self.parts.config.drain_deadline);
+                // In a drain, what was started has had its time.
+                let waited = self.draining.is_some();
+                let patience = if waited { LEAVE_PATIENCE } else { self.parts.config.drain_deadline };
+                self.begin_leaving(partitions, patience);
                 Ok(())
             }
             SourceEvent::Measured { reachable, watermarks } => {

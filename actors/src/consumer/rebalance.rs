@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::poll::PollLoop;
+use super::poll::{Draining, Leaving, PollLoop};
 use crate::delivery::intake::Resume;
 use crate::handler::Sweep;
 use crate::journal::{Change, DrainTimedOut, ProgressUnread};
@@ -23,25 +23,7 @@ const SWEEP_INTERVAL: Duration = super::poll::EVENTS_INTERVAL;
 /// is handled again; meanwhile nothing else goes on here, so it is short.
 const COMMITTED_WAIT: Duration = Duration::from_secs(2);
 /// Leaving the group is given up after so long; the broker then notices by the session timeout.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Partitions on their way out.
-pub(super) struct Leaving {
-    pub(super) partitions: Vec<TopicPartition>,
-    pub(super) slots: Vec<u32>,
-    pub(super) deadline: Instant,
-    /// Set when all was answered or the deadline passed: from then on only the final commit is awaited.
-    pub(super) committing_until: Option<Instant>,
-    pub(super) next_commit: Instant,
-    pub(super) next_sweep: Instant,
-}
-
-/// The whole member on its way out.
-pub(super) struct Draining {
-    pub(super) deadline: Instant,
-    pub(super) done: Option<oneshot::Sender<()>>,
-    pub(super) left_at: Option<Instant>,
-}
+const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
 
 impl PollLoop {
     pub(super) fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
@@ -185,8 +167,14 @@ impl PollLoop {
     }
 
     pub(super) fn has_left(&self) -> bool {
-        self.draining.as_ref().and_then(|draining| draining.left_at).is_some_and(|left| {
-            (self.source.is_unassigned() && self.leaving.is_empty()) || left.elapsed() > LEAVE_DEADLINE
-        })
+        self.draining
+            .as_ref()
+            .and_then(|draining| draining.left_at)
+            .is_some_and(|left| self.is_free() || left.elapsed() > LEAVE_DEADLINE)
+    }
+
+    /// Whether nothing is assigned and nothing is on its way out.
+    pub(super) fn is_free(&self) -> bool {
+        self.source.is_unassigned() && self.leaving.is_empty()
     }
 }

@@ -112,7 +112,7 @@ impl KafkaConfig {
             .set("client.id", &self.client_id)
             .set("message.max.bytes", Self::MAX_MESSAGE_BYTES)
             // The measured state of the broker and the lag come from here.
-            .set("statistics.interval.ms", "1000")
+            .set("statistics.interval.ms", "500")
             // Kafka's own client metrics subscription: traffic that nobody asked for.
             .set("enable.metrics.push", "false")
             .set("socket.keepalive.enable", "true")

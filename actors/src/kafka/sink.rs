@@ -58,7 +58,7 @@ pub struct Sink {
     producer: Arc<ThreadedProducer<SinkContext>>,
 }
 
-/// Statistics come every second; without them for so long nobody knows.
+/// Statistics come twice a second; without them for so long nobody knows.
 const MEASUREMENT_VALID: Duration = Duration::from_secs(5);
 
 impl Sink {
@@ -141,7 +141,7 @@ fn unsent(code: Option<RDKafkaErrorCode>, reason: String) -> PublishError {
 #[derive(Default)]
 struct Reach {
     reachable: AtomicBool,
-    // Written once a second by the delivery thread and read by status requests.
+    // Written twice a second by the delivery thread and read by status requests.
     measured: Mutex<Option<Instant>>,
 }
 
@@ -181,7 +181,7 @@ impl ClientContext for SinkContext {
     fn error(&self, error: KafkaError, reason: &str) {
         self.journal.write(ClientError { client: "producer", error: &error, reason });
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            // Known now, a second before the statistics say it.
+            // Known now, before the statistics say it.
             self.measured(false);
         }
     }

@@ -63,7 +63,7 @@ pub enum SourceEvent {
         /// Whether they were taken without asking.
         lost: bool,
     },
-    /// A second passed: whether a broker is reached, and the watermarks that are known.
+    /// Measured twice a second: whether a broker is reached, and the watermarks that are known.
     Measured {
         /// Whether a broker is connected and answers.
         reachable: bool,

@@ -1,4 +1,4 @@
-//! What is read from librdkafka's statistics, a JSON document a second: whether a broker is reached, and high watermarks.
+//! What is read from librdkafka's statistics, two JSON documents a second: whether a broker is reached, and high watermarks.
 
 use std::collections::HashMap;
 
