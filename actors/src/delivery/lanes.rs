@@ -163,7 +163,7 @@ impl<T> Lanes<T> {
         self.running -= 1;
     }
 
-    /// A waiting lane may run again. Nothing happens where it was swept away meanwhile.
+    /// A waiting lane may run again.
     pub fn resume(&mut self, key: LaneKey) {
         if let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Waiting) {
             lane.state = State::Ready;
@@ -195,7 +195,9 @@ impl<T> Lanes<T> {
                 if gone(&item) { swept.push(item) } else { kept.push_back(item) }
             }
             lane.items = kept;
-            lane.state == State::Running || !lane.items.is_empty()
+            // A lane that waits stays, also when it is empty: what it waits for (a dead letter, say) holds its place, and
+            // `resume` is still to come.
+            lane.state != State::Ready || !lane.items.is_empty()
         });
         self.queued -= swept.len();
         swept
@@ -274,6 +276,20 @@ mod tests {
         assert_eq!((lanes.start(), lanes.start()), (Some((b, 5)), None));
         lanes.release(a);
         assert_eq!((lanes.running(), lanes.queued()), (1, 0));
+    }
+
+    #[test]
+    fn a_lane_that_waits_for_a_dead_letter_keeps_its_place_through_a_sweep() {
+        let a = key(b"a");
+        let mut lanes = Lanes::new(10);
+        lanes.push(a, 1);
+        assert_eq!(lanes.start(), Some((a, 1)));
+        lanes.put_back(a, std::iter::empty());
+        assert!(lanes.sweep(|_| false).is_empty());
+        lanes.push(a, 2);
+        assert_eq!(lanes.start(), None, "the dead letter of 1 is still on its way");
+        lanes.resume(a);
+        assert_eq!(lanes.start(), Some((a, 2)));
     }
 
     proptest! {
