@@ -188,6 +188,14 @@ fn a_restart_with_nothing_to_do_repeats_nothing() {
     assert_eq!(count(&program, "micro-1", "notification.events", "handled"), BURST);
 }
 
+/// Records that were left out because the commit said that they are settled.
+#[track_caller]
+fn skipped(program: &Program) -> usize {
+    let metrics = program.manage("micro-1", "/metrics").text().unwrap();
+    let line = metrics.lines().find(|line| line.starts_with("records_skipped_total{"));
+    line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
 /// Commits so often that a commit of what is not settled would not stay hidden.
 fn often_committing(start: Start) -> Start {
     start.env("COMMIT_INTERVAL_MS", "10")
@@ -281,8 +289,9 @@ fn after_a_crash_of_micro_1_every_notification_is_stored_once_in_order_and_each_
     load.assert_stored_once_in_order(&mut database);
     wait_until_all_is_committed(&broker, "micro-1-group", "notification.events");
     let again = ["handled", "duplicates"].map(|it| count(&program, "micro-1", "notification.events", it));
-    // What was stored and not committed came again, and was recognised.
-    assert_eq!(again, [load.sent() - stored, stored - settled]);
+    // What was stored behind the committed offsets came again: it was left out where the commit named it, and
+    // recognised where no commit did.
+    assert_eq!(again, [load.sent() - stored, stored - settled - skipped(&program)]);
     assert!(read_topic(&broker, "notification.events.dlq").is_empty());
 }
 
