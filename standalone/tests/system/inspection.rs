@@ -4,8 +4,7 @@ use std::io::{BufRead as _, BufReader};
 
 use serde_json::{Value, json};
 
-use crate::kit::{Shared, Start, World, client, new_user, unique, wait_for};
-use crate::raw::Out;
+use crate::kit::{Out, Shared, Start, World, client, new_user, unique, wait_for};
 
 static SHARED: Shared = Shared::new();
 
