@@ -26,7 +26,7 @@ use poll::PollLoop;
 /// Limits and intervals of the consumer.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsumerConfig {
-    /// Records on their way at once; also the most that a crash repeats.
+    /// Records on their way at once.
     pub max_in_flight_records: usize,
     /// Bytes on their way at once.
     pub max_in_flight_bytes: usize,

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use actors::kafka::EmbeddedBroker;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
-use crate::kit::{Database, Program, Start, embedded_broker, new_user, read_topic, wait_for};
+use crate::kit::{Database, Program, Raw, Start, embedded_broker, new_user, wait_for};
 
 /// What the issue promises for a status that tells of a broker that is down.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
@@ -72,8 +73,11 @@ fn publish_in_each_way(program: &Program, user: u64) -> Vec<Response> {
     requests.map(|request| request.send().unwrap()).into()
 }
 
-fn users_in(topic: &[crate::kit::Read]) -> Vec<u64> {
-    let values = topic.iter().map(|record| serde_json::from_str::<Value>(&record.value).unwrap());
+/// Whose events are in `user.events`.
+#[track_caller]
+fn users_written(broker: &EmbeddedBroker) -> Vec<u64> {
+    let written = Raw::new(&broker.bootstrap()).read_all("user.events");
+    let values = written.iter().map(|record| serde_json::from_str::<Value>(record.value_text()).unwrap());
     values.map(|value| value["userId"].as_u64().unwrap()).collect()
 }
 
@@ -100,10 +104,11 @@ fn while_the_broker_is_down_every_publish_is_refused_with_503_and_retry_after() 
         assert_eq!(told(response), Told::Acknowledged, "{url}");
     }
     // Of each way the second one only: what was said not to be sent has not been sent.
+    let kafka = Raw::new(&broker.bootstrap());
     let sent: usize = ["user.events", "micro-1.events", "micro-2.events"]
         .iter()
         .map(|topic| {
-            read_topic(&broker, topic).iter().filter(|record| record.value.contains(&user.to_string())).count()
+            kafka.read_all(topic).iter().filter(|record| record.value_text().contains(&user.to_string())).count()
         })
         .sum();
     assert_eq!(sent, 3);
@@ -129,7 +134,7 @@ fn from_the_moment_the_broker_goes_down_no_publish_is_acknowledged_and_each_is_a
     let program = program.ready();
     let user = new_user();
     assert_eq!(told(create_user(&program, user)), Told::Acknowledged);
-    let written = users_in(&read_topic(&broker, "user.events"));
+    let written = users_written(&broker);
     assert!(written.contains(&user));
     assert!(!unsent.iter().any(|unsent| written.contains(unsent)), "{unsent:?} in {written:?}");
 }
@@ -157,7 +162,7 @@ fn an_acknowledgement_does_not_come(start: Start, deadline: Duration) {
     broker.slow_down(Duration::ZERO).unwrap();
     let next = new_user();
     wait_for("an acknowledgement", || (told(create_user(&program, next)) == Told::Acknowledged).then_some(()));
-    let written = users_in(&read_topic(&broker, "user.events"));
+    let written = users_written(&broker);
     assert!(written.contains(&user), "the broker had it: saying that nothing was sent would have been wrong");
 }
 

@@ -4,8 +4,7 @@ use std::io::{BufRead as _, BufReader};
 
 use serde_json::{Value, json};
 
-use crate::kit::{Shared, Start, World, client, new_user, unique, wait_for};
-use crate::raw::Out;
+use crate::kit::{Out, Shared, Start, World, client, new_user, unique, wait_for};
 
 static SHARED: Shared = Shared::new();
 
@@ -70,7 +69,7 @@ fn the_line_of_a_dead_letter_is_a_warning_that_says_why() {
     let expected = json!({
         "level": "WARN", "topic": "micro-2.events", "partition": partition, "offset": offset,
         // What a terminal would obey is written so that it does not.
-        "key": "k\\n\\x1b[31m",
+        "key": "k\\n\\u{1b}[31m",
         "correlation_id": id, "handler": "OtherEventsActor", "outcome": "dead_lettered", "attempt": 1,
     });
     for (name, value) in expected.as_object().unwrap() {

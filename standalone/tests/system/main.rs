@@ -12,7 +12,6 @@ mod flow;
 mod inspection;
 mod kit;
 mod on_kafka;
-mod raw;
 mod rest;
 mod restart;
 mod retries;

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kit::{Shared, World, new_user, unique, wait_for};
-use crate::raw::Out;
+use crate::kit::{Out, Shared, World, new_user, unique, wait_for};
 
 static SHARED: Shared = Shared::new();
 

@@ -2,16 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use actors::kafka::EmbeddedBroker;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::kit::{Database, Feeder, Program, Read, Start, committed, embedded_broker, new_user, read_topic, wait_for};
+use crate::kit::{Database, Out, Place, Program, Raw, Seen, Start, embedded_broker, new_user, wait_for};
 
 const TOPIC: &str = "notification.events";
 const DEAD: &str = "notification.events.dlq";
 
-fn notification(user: u64, content: &str) -> (u64, Value) {
-    (user, json!({"userId": user, "type": "info", "content": content}))
+/// A broker, a client of it, and a folder for micro-1's database.
+fn stage() -> (Arc<EmbeddedBroker>, Raw, TempDir) {
+    let broker = embedded_broker();
+    let kafka = Raw::new(&broker.bootstrap());
+    (broker, kafka, tempfile::tempdir().unwrap())
+}
+
+fn notification(user: u64, content: &str) -> Out {
+    Out::new(TOPIC, user, json!({"userId": user, "type": "info", "content": content}).to_string())
 }
 
 /// From now on storing a notification of this user fails, as a full disk would fail it.
@@ -40,25 +50,25 @@ fn wait_for_outcome(program: &Program, service: &str, user: u64, outcome: &str) 
 }
 
 /// Dead letters of one user, with their headers.
-fn dead_letters(broker: &actors::kafka::EmbeddedBroker, user: u64) -> Vec<Read> {
-    let mut letters = read_topic(broker, DEAD);
-    letters.retain(|letter| letter.value.contains(&format!("\"userId\":{user},")));
+fn dead_letters(kafka: &Raw, user: u64) -> Vec<Seen> {
+    let mut letters = kafka.read_all(DEAD);
+    letters.retain(|letter| letter.value_text().contains(&format!("\"userId\":{user},")));
     letters
 }
 
-fn committed_in(broker: &actors::kafka::EmbeddedBroker, partition: i32) -> i64 {
-    committed(broker, "micro-1-group", TOPIC)[usize::try_from(partition).unwrap()]
+fn committed_in(kafka: &Raw, partition: i32) -> i64 {
+    kafka.committed_in("micro-1-group", TOPIC, partition)
 }
 
 #[test]
 fn a_failing_user_is_tried_again_in_order_while_the_others_go_on() {
-    let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
+    let (broker, kafka, folder) = stage();
     let program = retrying(Start::one("micro-1"), 100).on(&broker).keeping(&folder).start().ready();
     let (failing, other) = (new_user(), new_user());
     refuse(folder.path(), failing);
     let records: Vec<_> =
         (0..5).flat_map(|n| [notification(failing, &n.to_string()), notification(other, &n.to_string())]).collect();
-    Feeder::new(&broker).send(TOPIC, &records);
+    kafka.send_all(&records);
 
     let all: Vec<String> = (0..5).map(|n| n.to_string()).collect();
     let mut database = Database::open(folder.path());
@@ -84,41 +94,40 @@ fn a_failing_user_is_tried_again_in_order_while_the_others_go_on() {
         .collect();
     attempts.reverse();
     assert_eq!(attempts, (1..=first["attempt"].as_u64().unwrap()).collect::<Vec<_>>());
-    assert!(read_topic(&broker, DEAD).is_empty());
+    assert!(kafka.read_all(DEAD).is_empty());
 }
 
 #[test]
 fn a_locked_database_delays_notifications_and_loses_none_and_keeps_their_order() {
-    let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
+    let (broker, kafka, folder) = stage();
     let program = retrying(Start::one("micro-1"), 100).on(&broker).keeping(&folder).start().ready();
     let users = [new_user(), new_user(), new_user()];
     let mut lock = Database::open(folder.path());
     lock.execute("BEGIN EXCLUSIVE".to_owned());
     let records: Vec<_> = (0..10).flat_map(|n| users.map(|user| notification(user, &n.to_string()))).collect();
-    let lies = Feeder::new(&broker).send(TOPIC, &records);
+    let lies = kafka.send_all(&records);
     wait_for("a failed attempt", || {
         let failed = program.routed("micro-1", "outcome=retry");
         failed.iter().any(|failed| failed["error"].as_str().unwrap().contains("locked")).then_some(())
     });
-    assert_eq!(committed(&broker, "micro-1-group", TOPIC).iter().sum::<i64>(), 0, "nothing is settled");
+    assert_eq!(kafka.committed_in_all("micro-1-group", TOPIC), 0, "nothing is settled");
     lock.execute("ROLLBACK".to_owned());
 
     let all: Vec<String> = (0..10).map(|n| n.to_string()).collect();
     let expected: BTreeMap<u64, Vec<String>> = users.into_iter().map(|user| (user, all.clone())).collect();
     wait_for("every notification", || (lock.count() == lies.len()).then_some(()));
     assert_eq!(lock.contents(), expected);
-    wait_for("the commit", || (committed(&broker, "micro-1-group", TOPIC).iter().sum::<i64>() == 30).then_some(()));
-    assert!(read_topic(&broker, DEAD).is_empty());
+    wait_for("the commit", || (kafka.committed_in_all("micro-1-group", TOPIC) == 30).then_some(()));
+    assert!(kafka.read_all(DEAD).is_empty());
 }
 
 #[test]
 fn when_the_attempts_are_used_up_the_event_is_a_dead_letter_and_its_followers_are_tried() {
-    let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
+    let (broker, kafka, folder) = stage();
     let program = retrying(Start::one("micro-1"), 2).on(&broker).keeping(&folder).start().ready();
     let (failing, other) = (new_user(), new_user());
     refuse(folder.path(), failing);
-    let feeder = Feeder::new(&broker);
-    let lies = feeder.send(TOPIC, &[notification(failing, "a"), notification(failing, "b"), notification(other, "c")]);
+    let lies = kafka.send_all(&[notification(failing, "a"), notification(failing, "b"), notification(other, "c")]);
 
     wait_for("two dead letters", || {
         let dead = program.routed("micro-1", &format!("key={failing}&outcome=dead_lettered"));
@@ -135,11 +144,11 @@ fn when_the_attempts_are_used_up_the_event_is_a_dead_letter_and_its_followers_ar
     let at = |place: usize| lies[place].1;
     assert_eq!(told, expected.map(|(place, outcome, attempt)| (at(place), outcome, attempt)));
 
-    let letters = dead_letters(&broker, failing);
+    let letters = dead_letters(&kafka, failing);
     assert_eq!(letters.len(), 2);
     for (letter, (content, lies)) in letters.iter().zip([("a", lies[0]), ("b", lies[1])]) {
-        let header = |name: &str| letter.headers[name].as_str();
-        assert_eq!(letter.value, notification(failing, content).1.to_string());
+        let header = |name: &str| letter.header(name).unwrap();
+        assert_eq!(letter.value, notification(failing, content).value);
         assert_eq!((header("dlq-attempts"), header("dlq-error-kind")), ("2", "transient"));
         assert_eq!((header("dlq-origin-topic"), header("dlq-handler")), (TOPIC, "NotificationActor"));
         let origin = (header("dlq-origin-partition").parse().unwrap(), header("dlq-origin-offset").parse().unwrap());
@@ -149,7 +158,7 @@ fn when_the_attempts_are_used_up_the_event_is_a_dead_letter_and_its_followers_ar
     }
     // The user is served again, and what was given up does not come back.
     allow(folder.path());
-    feeder.send(TOPIC, &[notification(failing, "d")]);
+    kafka.send_all(&[notification(failing, "d")]);
     wait_for_outcome(&program, "micro-1", failing, "handled");
     let stored = Database::open(folder.path()).contents();
     assert_eq!(stored, [(failing, vec!["d".to_owned()]), (other, vec!["c".to_owned()])].into());
@@ -157,47 +166,46 @@ fn when_the_attempts_are_used_up_the_event_is_a_dead_letter_and_its_followers_ar
 
 /// What holds while a dead letter waits.
 #[track_caller]
-fn assert_owned(program: &Program, broker: Option<&actors::kafka::EmbeddedBroker>, user: u64, lies: (i32, i64)) {
+fn assert_owned(program: &Program, kafka: Option<&Raw>, user: u64, lies: Place) {
     wait_for("the late dead letter", || (program.actor("micro-1", TOPIC)["delayedDeadLetters"] == 1).then_some(()));
     let readiness = program.get("micro-1", "/readyz");
     assert_eq!(readiness.status(), 503);
     let reasons = readiness.text().unwrap();
     assert!(reasons.contains("NotificationActor has 1 dead letters that cannot be written"), "{reasons}");
     assert!(program.routed("micro-1", &format!("key={user}&outcome=dead_lettered")).is_empty());
-    if let Some(broker) = broker {
-        assert!(committed_in(broker, lies.0) <= lies.1, "the offset is not passed");
+    if let Some(kafka) = kafka {
+        assert!(committed_in(kafka, lies.0) <= lies.1, "the offset is not passed");
     }
 }
 
 #[track_caller]
-fn assert_written(program: &Program, broker: &actors::kafka::EmbeddedBroker, user: u64, lies: (i32, i64)) {
+fn assert_written(program: &Program, kafka: &Raw, user: u64, lies: Place) {
     let written = wait_for_outcome(program, "micro-1", user, "dead_lettered");
     assert_eq!((written.len(), &written[0]["offset"]), (1, &json!(lies.1)));
     wait_for("readiness", || (program.get("micro-1", "/readyz").status() == 200).then_some(()));
     assert_eq!(program.actor("micro-1", TOPIC)["delayedDeadLetters"], 0);
-    wait_for("the commit", || (committed_in(broker, lies.0) > lies.1).then_some(()));
-    assert_eq!(dead_letters(broker, user).len(), 1);
+    wait_for("the commit", || (committed_in(kafka, lies.0) > lies.1).then_some(()));
+    assert_eq!(dead_letters(kafka, user).len(), 1);
 }
 
 #[test]
 fn while_the_dead_letter_topic_is_missing_the_record_stays_owned_and_others_go_on() {
-    let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
+    let (broker, kafka, folder) = stage();
     let start = retrying(Start::one("micro-1"), 1).env("PUBLISH_DEADLINE_MS", "500");
     let program = start.on(&broker).keeping(&folder).start().ready();
     broker.hide_topic(DEAD, true).unwrap();
     let (failing, other) = (new_user(), new_user());
     refuse(folder.path(), failing);
-    let feeder = Feeder::new(&broker);
-    let lies = feeder.send(TOPIC, &[notification(failing, "a"), notification(failing, "b")]);
-    assert_owned(&program, Some(&broker), failing, lies[0]);
+    let lies = kafka.send_all(&[notification(failing, "a"), notification(failing, "b")]);
+    assert_owned(&program, Some(&kafka), failing, lies[0]);
     // With one attempt, whoever came in one batch with the failing one would be given up with it: so it comes later.
-    feeder.send(TOPIC, &[notification(other, "c")]);
+    kafka.send_all(&[notification(other, "c")]);
     wait_for_outcome(&program, "micro-1", other, "handled");
-    assert_owned(&program, Some(&broker), failing, lies[0]);
+    assert_owned(&program, Some(&kafka), failing, lies[0]);
 
     allow(folder.path());
     broker.hide_topic(DEAD, false).unwrap();
-    assert_written(&program, &broker, failing, lies[0]);
+    assert_written(&program, &kafka, failing, lies[0]);
     // The follower waited for it.
     wait_for_outcome(&program, "micro-1", failing, "handled");
     assert_eq!(Database::open(folder.path()).contents()[&failing], ["b"]);
@@ -205,7 +213,7 @@ fn while_the_dead_letter_topic_is_missing_the_record_stays_owned_and_others_go_o
 
 #[test]
 fn a_record_whose_dead_letter_waits_comes_again_after_a_crash() {
-    let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
+    let (broker, kafka, folder) = stage();
     let start = || {
         let start = retrying(Start::one("micro-1"), 1).env("PUBLISH_DEADLINE_MS", "500");
         start.on(&broker).keeping(&folder).start()
@@ -214,27 +222,27 @@ fn a_record_whose_dead_letter_waits_comes_again_after_a_crash() {
     broker.hide_topic(DEAD, true).unwrap();
     let user = new_user();
     refuse(folder.path(), user);
-    let lies = Feeder::new(&broker).send(TOPIC, &[notification(user, "a")]);
-    assert_owned(&program, Some(&broker), user, lies[0]);
+    let lies = kafka.send_all(&[notification(user, "a")]);
+    assert_owned(&program, Some(&kafka), user, lies[0]);
     program.kill();
     allow(folder.path());
     broker.hide_topic(DEAD, false).unwrap();
 
     let program = start().ready();
     wait_for_outcome(&program, "micro-1", user, "handled");
-    assert!(dead_letters(&broker, user).is_empty());
+    assert!(dead_letters(&kafka, user).is_empty());
 }
 
 #[test]
 fn a_dead_letter_that_meets_a_broker_that_is_down_is_written_when_it_is_back() {
-    let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
+    let (broker, kafka, folder) = stage();
     let start = retrying(Start::one("micro-1"), 1).env("PUBLISH_DEADLINE_MS", "500");
     let program = start.on(&broker).keeping(&folder).start().ready();
     let user = new_user();
     // The attempt waits for the lock, 5 s at most: time to take the broker away while the record is in hand.
     let mut lock = Database::open(folder.path());
     lock.execute("BEGIN EXCLUSIVE".to_owned());
-    let lies = Feeder::new(&broker).send(TOPIC, &[notification(user, "a")]);
+    let lies = kafka.send_all(&[notification(user, "a")]);
     wait_for("the attempt", || (program.actor("micro-1", TOPIC)["running"] == 1).then_some(()));
     broker.down().unwrap();
     assert_owned(&program, None, user, lies[0]);
@@ -246,13 +254,13 @@ fn a_dead_letter_that_meets_a_broker_that_is_down_is_written_when_it_is_back() {
         (!program.routed("micro-1", &format!("key={user}&outcome=dead_lettered")).is_empty()).then_some(())
     });
     wait_for("readiness", || (program.get("micro-1", "/readyz").status() == 200).then_some(()));
-    wait_for("the commit", || (committed_in(&broker, lies[0].0) > lies[0].1).then_some(()));
-    assert_eq!(dead_letters(&broker, user).len(), 1);
+    wait_for("the commit", || (committed_in(&kafka, lies[0].0) > lies[0].1).then_some(()));
+    assert_eq!(dead_letters(&kafka, user).len(), 1);
 }
 
 #[test]
 fn a_handler_that_cannot_publish_is_tried_again_until_the_broker_is_back() {
-    let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
+    let (broker, kafka, folder) = stage();
     let one = Start::one("micro-1").on(&broker).keeping(&folder).start().ready();
     let start = retrying(Start::one("micro-2"), 100).env("PUBLISH_DEADLINE_MS", "500");
     let two = start.on(&broker).start().ready();
@@ -260,9 +268,10 @@ fn a_handler_that_cannot_publish_is_tried_again_until_the_broker_is_back() {
     broker.hide_topic(TOPIC, true).unwrap();
     let user = new_user();
     let records: Vec<_> = (0..5)
-        .map(|n| (user, json!({"userId": user, "action": "user_updated", "data": {"fullName": n.to_string()}})))
+        .map(|n| json!({"userId": user, "action": "user_updated", "data": {"fullName": n.to_string()}}))
+        .map(|event| Out::new("user.events", user, event.to_string()))
         .collect();
-    Feeder::new(&broker).send("user.events", &records);
+    kafka.send_all(&records);
     wait_for_outcome(&two, "micro-2", user, "retry");
     broker.hide_topic(TOPIC, false).unwrap();
     let mut database = Database::open(folder.path());

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use actors::settings::VARIABLES;
 use serde_json::json;
 
-use crate::kit::{Start, embedded_broker, new_user, wait_for};
+use crate::kit::{Out, Raw, Start, embedded_broker, new_user, wait_for};
 
 /// `EX_CONFIG` of sysexits.h.
 const EXIT_CONFIG: i32 = 78;
@@ -56,11 +56,11 @@ fn the_env_file_of_the_service_is_read_and_the_environment_wins_over_it() {
     assert_eq!(program.journal("started")[0]["brokers"], broker.bootstrap());
     // And the group: a commit of it is known to the broker.
     let user = new_user();
-    let kafka = crate::raw::Raw::new(&broker.bootstrap());
+    let kafka = Raw::new(&broker.bootstrap());
     let value = json!({"userId": user, "type": "info", "content": "c"}).to_string();
-    let (partition, offset) = kafka.send(&crate::raw::Out::new("notification.events", user, value));
+    let (partition, offset) = kafka.send(&Out::new("notification.events", user, value));
     wait_for("the commit", || {
-        kafka.committed("from-the-file", "notification.events", partition).filter(|committed| *committed == offset + 1)
+        (kafka.committed_in("from-the-file", "notification.events", partition) == offset + 1).then_some(())
     });
     assert!(program.stop().success());
 }

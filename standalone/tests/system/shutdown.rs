@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::kit::{Database, Program, Start, client, embedded_broker, new_user, read_topic, try_get, wait_for};
-use crate::restart::{Load, committed_in_all, wait_for_a_random_moment};
+use crate::kit::{
+    Database, Load, Program, Raw, Start, client, embedded_broker, new_user, try_get, wait_for, wait_for_a_random_moment,
+};
 
 /// What the issue promises.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
@@ -71,9 +72,9 @@ fn a_program_under_load_ends_in_order_and_repeats_nothing_after_the_restart() {
         let program = start().ready();
         load.assert_stored_once_in_order(&mut database);
         wait_for("the commit", || {
-            (committed_in_all(&broker, "micro-2-group", "user.events") == load.sent()).then_some(())
+            (load.kafka.committed_in_all("micro-2-group", "user.events") == load.sent()).then_some(())
         });
-        assert_eq!(read_topic(&broker, "notification.events").len(), load.sent(), "no event was answered twice");
+        assert_eq!(load.kafka.read_all("notification.events").len(), load.sent(), "no event was answered twice");
         assert_eq!(program.actor("micro-1", "notification.events")["duplicates"], 0);
     }
 }
@@ -165,8 +166,8 @@ fn a_publish_that_was_begun_before_the_stop_is_answered_and_what_it_says_holds()
     assert_eq!(answer.status(), 200);
     let data: Value = answer.json::<Value>().unwrap()["data"].clone();
     broker.slow_down(Duration::ZERO).unwrap();
-    let written = read_topic(&broker, "micro-1.events");
-    let found = written.iter().find(|record| record.value.contains(&user.to_string())).unwrap();
+    let written = Raw::new(&broker.bootstrap()).read_all("micro-1.events");
+    let found = written.iter().find(|record| record.value_text().contains(&user.to_string())).unwrap();
     assert_eq!((json!(found.partition), json!(found.offset)), (data["partition"].clone(), data["offset"].clone()));
 }
 

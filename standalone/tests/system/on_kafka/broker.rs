@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
-use super::wire::Wire;
 use super::{Groups, on};
-use crate::kit::{Program, Start, new_user, wait_for};
+use crate::kit::{Program, Raw, Start, new_user, wait_for};
 
 /// A request is answered within 5 s by default; the second more is the machine's.
 const ANSWER: Duration = Duration::from_secs(5 + 1);
@@ -103,9 +102,9 @@ fn on_kafka_a_dead_broker_never_gets_a_2xx_and_each_answer_holds_after_it_came_b
     for service in ["micro-1", "micro-2"] {
         wait_for("readiness", || (program.get(service, "/readyz").status() == 200).then_some(()));
     }
-    let wire = Wire::to(kafka.brokers());
+    let raw = Raw::new(kafka.brokers());
     for (group, topic) in [(&groups.micro_2, "user.events"), (&groups.micro_1, "notification.events")] {
-        wait_for("the group at the end", || (wire.committed(group, topic) == wire.ends(topic)).then_some(()));
+        raw.wait_until_all_is_committed(group, topic);
     }
     let kept: Vec<Value> = program.notifications(user);
     for Answer { name, status, .. } in &answers {

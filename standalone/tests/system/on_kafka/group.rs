@@ -8,9 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::cluster::Cluster;
-use super::wire::{Record, Wire};
 use super::{Groups, assigned, on, settled};
-use crate::kit::{Program, Start, new_user, wait_for};
+use crate::kit::{Out, Program, Raw, Start, new_user, wait_for};
 
 const TOPIC: &str = "user.events";
 const USERS: usize = 20;
@@ -33,9 +32,9 @@ fn on_kafka_members_of_the_new_group_protocol_take_over_too_with_each_event_taki
 #[track_caller]
 fn members_come_and_go(settings: &[(&str, &str)]) {
     let kafka = Cluster::start(&[]);
-    let wire = Wire::to(kafka.brokers());
+    let raw = Raw::new(kafka.brokers());
     // Where topics have partitions alike, the assignors give one member the one topic, and the other the other.
-    wire.create_topic("micro-1.events", 1);
+    raw.create_topic("micro-1.events", 1);
     let groups = Groups::new();
     let start = |service| {
         let start = on(Start::one(service), kafka.brokers(), &groups);
@@ -48,7 +47,7 @@ fn members_come_and_go(settings: &[(&str, &str)]) {
     wait_for_shared(&killed, &survivor, &all);
 
     let users: Vec<u64> = (0..USERS).map(|_| new_user()).collect();
-    let sent = while_events_flow(&wire, &users, || {
+    let sent = while_events_flow(&raw, &users, || {
         for member in [&killed, &survivor] {
             wait_for("work for both", || (!settled(member, TOPIC).is_empty()).then_some(()));
         }
@@ -64,7 +63,7 @@ fn members_come_and_go(settings: &[(&str, &str)]) {
 
     // The group has settled all, and so has the keeper's with what came of it: nothing more can come.
     for (group, topic) in [(&groups.micro_2, TOPIC), (&groups.micro_1, "notification.events")] {
-        wait_for("the group at the end", || (wire.committed(group, topic) == wire.ends(topic)).then_some(()));
+        raw.wait_until_all_is_committed(group, topic);
     }
     for (user, events) in sent {
         let kept: Vec<String> = keeper
@@ -90,7 +89,7 @@ fn wait_for_shared(one: &Program, other: &Program, all: &BTreeSet<(String, i64)>
 }
 
 /// Writes events of the users in turn while `act` runs; gives their number by user.
-fn while_events_flow(wire: &Wire, users: &[u64], act: impl FnOnce()) -> BTreeMap<u64, usize> {
+fn while_events_flow(raw: &Raw, users: &[u64], act: impl FnOnce()) -> BTreeMap<u64, usize> {
     struct Stop<'a>(&'a AtomicBool);
     impl Drop for Stop<'_> {
         fn drop(&mut self) {
@@ -108,9 +107,7 @@ fn while_events_flow(wire: &Wire, users: &[u64], act: impl FnOnce()) -> BTreeMap
                 let count = sent.get_mut(user).unwrap();
                 let name = format!("event {count}");
                 let value = json!({"userId": user, "action": "user_created", "data": {"fullName": name}}).to_string();
-                let key = user.to_string();
-                let record = Record { topic: TOPIC, key: Some(key.as_bytes()), ..Default::default() };
-                wire.write(&Record { value: Some(value.as_bytes()), ..record });
+                raw.send(&Out::new(TOPIC, user, value));
                 *count += 1;
                 thread::sleep(PACE);
             }

@@ -11,7 +11,6 @@ mod group;
 mod restart;
 mod tls;
 mod topics;
-mod wire;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,8 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use actors::settings::environment;
 use serde_json::Value;
 
-use crate::kit::{Program, Start, unique, wait_for};
-use wire::Wire;
+use crate::kit::{Program, Raw, Start, unique, wait_for};
 
 /// The cluster that the tests share, held by one test at a time: the topics have fixed names, and another test's
 /// service would answer the events of this one, whose own may then fail unseen.
@@ -38,8 +36,8 @@ impl Shared {
         Self { brokers, _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
-    fn wire(&self) -> Wire {
-        Wire::to(&self.brokers)
+    fn client(&self) -> Raw {
+        Raw::new(&self.brokers)
     }
 }
 

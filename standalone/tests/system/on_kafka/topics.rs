@@ -1,9 +1,8 @@
 //! Topics that are missing on a cluster: created as the settings say, or only named.
 
 use super::cluster::Cluster;
-use super::wire::Wire;
 use super::{Groups, on};
-use crate::kit::{Start, TOPICS};
+use crate::kit::{Raw, Start, TOPICS};
 
 #[test]
 #[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
@@ -15,14 +14,14 @@ fn on_kafka_missing_topics_are_created_as_the_settings_say() {
     let mut program = start().start().ready();
     assert!(program.stop().success());
 
-    let wire = Wire::to(kafka.brokers());
-    let replicas = wire.replicas();
+    let raw = Raw::new(kafka.brokers());
+    let replicas = raw.replicas();
     for topic in TOPICS {
         let letters = format!("{topic}.dlq");
         for topic in [topic, &letters] {
             assert_eq!(replicas[topic], [(0, 2), (1, 2), (2, 2)].into(), "partitions and replicas of {topic}");
         }
-        let (limit, letters) = (wire.max_message_bytes(topic), wire.max_message_bytes(&letters));
+        let (limit, letters) = (raw.max_message_bytes(topic), raw.max_message_bytes(&letters));
         let (limit, letters): (u32, u32) = (limit.parse().unwrap(), letters.parse().unwrap());
         assert!(letters >= 2 * limit, "a dead letter is larger by its headers: {letters} of {limit}");
     }
@@ -30,8 +29,8 @@ fn on_kafka_missing_topics_are_created_as_the_settings_say() {
     // Those that are there are enough, whatever the settings for new ones say.
     let mut program = start().env("KAFKA_CREATE_TOPICS", "false").env("KAFKA_PARTITIONS", "9").start().ready();
     assert!(program.stop().success());
-    assert_eq!(wire.replicas(), Wire::to(kafka.brokers()).replicas());
-    assert_eq!(wire.partitions("user.events").len(), 3);
+    assert_eq!(raw.replicas(), Raw::new(kafka.brokers()).replicas());
+    assert_eq!(raw.partitions("user.events").len(), 3);
 }
 
 #[test]
@@ -59,6 +58,6 @@ fn on_kafka_missing_topics_are_only_named_where_creating_them_is_not_wanted_or_n
     let said = program.journal("failed")[0]["error"].as_str().unwrap().to_owned();
     assert!(said.contains("could not be created") && said.contains("ReplicationFactor"), "{said}");
 
-    let there = Wire::to(kafka.brokers()).replicas();
+    let there = Raw::new(kafka.brokers()).replicas();
     assert!(!there.contains_key("user.events"), "{there:?}");
 }
