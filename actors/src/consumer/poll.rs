@@ -143,8 +143,12 @@ impl PollLoop {
         self.write_status();
         std::thread::sleep(RESTART_PAUSE * self.restarts);
         let topics: Vec<&str> = self.parts.topics.iter().map(String::as_str).collect();
-        // The old one leaves the group when it is dropped here.
-        self.source = Source::open(&self.parts.kafka, &topics, &self.parts.journal)?;
+        // The old one leaves the group when it is dropped here. Where no new one can be made, the old one's error comes
+        // again and counts again.
+        match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
+            Ok(source) => self.source = source,
+            Err(error) => self.parts.journal.write(ConsumerRestarted { error: &error, attempt: self.restarts }),
+        }
         Ok(())
     }
 
