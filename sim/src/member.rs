@@ -143,7 +143,7 @@ impl Member {
                     }
                 }
                 Tracking::SettledBefore => history.skip(partition, record.offset)?,
-                Tracking::Repeated => {}
+                Tracking::WentBack | Tracking::Refused => {}
             }
         }
         Ok(())

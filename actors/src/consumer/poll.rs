@@ -13,7 +13,9 @@ use actix::dev::SendError;
 
 use super::{Command, ConsumerParts};
 use crate::delivery::intake::{Commit, Effect, Intake, Tracking};
-use crate::journal::{BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, RecordsSkipped, StaleAnswers};
+use crate::journal::{
+    BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
+};
 use crate::kafka::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
 use crate::record::{Assignment, BatchPool, RecordBatch};
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
@@ -75,6 +77,8 @@ pub(super) struct PollLoop {
     pub(super) draining: Option<Draining>,
     /// Restarts without an assignment in between.
     pub(super) restarts: u32,
+    /// Commits whose answer has not come: closing would wait for it.
+    pub(super) unanswered_commits: u64,
 }
 
 impl PollLoop {
@@ -100,6 +104,7 @@ impl PollLoop {
             next_status: now,
             draining: None,
             restarts: 0,
+            unanswered_commits: 0,
             parts,
         };
         while !this.has_left() {
@@ -109,7 +114,7 @@ impl PollLoop {
         }
         this.state = ConsumerState::Stopped;
         this.write_status();
-        let left = this.is_free();
+        let left = this.is_free() && this.unanswered_commits == 0;
         let Self { source, draining, .. } = this;
         let done = draining.and_then(|draining| draining.done);
         // Closing tells the coordinator goodbye, and whoever waits for the drain waits for that too. Where the broker
@@ -146,7 +151,10 @@ impl PollLoop {
         // The old one leaves the group when it is dropped here. Where no new one can be made, the old one's error comes
         // again and counts again.
         match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
-            Ok(source) => self.source = source,
+            Ok(source) => {
+                self.source = source;
+                self.unanswered_commits = 0;
+            }
             Err(error) => self.parts.journal.write(ConsumerRestarted { error: &error, attempt: self.restarts }),
         }
         Ok(())
@@ -194,10 +202,15 @@ impl PollLoop {
         let idle = self.batch.is_empty() && self.leaving.is_empty();
         let wait = if idle { IDLE_WAIT } else { FILLING_WAIT };
         let Self { source, intake, assignments, last, batch, .. } = self;
-        let mut skipped = 0;
-        source.read(max, wait, |message| skipped += u64::from(take_in(message, intake, assignments, last, batch)));
+        let mut left_out = LeftOut::default();
+        source.read(max, wait, |message| take_in(message, intake, assignments, last, batch, &mut left_out));
+        let LeftOut { skipped, went_back } = left_out;
         if skipped > 0 {
             self.parts.journal.write(RecordsSkipped { count: skipped });
+        }
+        if went_back > 0 {
+            self.parts.journal.write(LogWentBack { count: went_back });
+            self.sweep();
         }
     }
 
@@ -209,6 +222,9 @@ impl PollLoop {
         let waiting = self.parts.waiting.load(Ordering::Relaxed);
         let full = self.batch.len() >= MAX_BATCH_RECORDS || self.batch.bytes() >= MAX_BATCH_BYTES;
         if waiting >= MAX_WAITING_BATCHES || (waiting > 0 && !full) {
+            if !self.parts.router.connected() {
+                self.parts.escalation.raise("the router is gone");
+            }
             return;
         }
         let batch = std::mem::replace(&mut self.batch, self.pool.batch());
@@ -253,7 +269,7 @@ impl PollLoop {
             SourceEvent::Revoked { partitions, lost: true } => self.lost(&partitions),
             SourceEvent::Revoked { partitions, lost: false } => {
                 // In a drain, what was started has had its time.
-                let waited = self.draining.is_some();
+                let waited = self.draining.as_ref().is_some_and(|draining| draining.left_at.is_some());
                 let patience = if waited { LEAVE_PATIENCE } else { self.parts.config.drain_deadline };
                 self.begin_leaving(partitions, patience);
                 Ok(())
@@ -283,7 +299,9 @@ impl PollLoop {
                 PartitionOffset { topic: topic.to_owned(), partition, offset, metadata }
             })
             .collect();
-        if let Err(error) = self.source.commit(number, &offsets) {
+        let sent = self.source.commit(number, &offsets);
+        self.unanswered_commits += u64::from(sent.is_ok());
+        if let Err(error) = sent {
             self.parts.journal.write(CommitFailed { partition: "all", error: &error });
             for slot in slots {
                 self.intake.commit_answered(slot, number, false);
@@ -293,6 +311,7 @@ impl PollLoop {
 
     pub(super) fn take_commit_answers(&mut self) {
         while let Some(answers) = self.source.commit_answers(Duration::ZERO) {
+            self.unanswered_commits = self.unanswered_commits.saturating_sub(1);
             let accepted = answers.iter().filter(|answer| answer.error.is_none()).count();
             if accepted > 0 {
                 self.parts.journal.write(Committed { partitions: accepted });
@@ -310,33 +329,50 @@ impl PollLoop {
     }
 }
 
+/// What was left out of a batch, and why.
+#[derive(Default)]
+struct LeftOut {
+    /// Records that an earlier owner had settled.
+    skipped: u64,
+    /// Times that a log went back; its partition began anew.
+    went_back: u64,
+}
+
 /// Copies a record into the batch. A record of a partition that takes none (it is leaving or gone) is left out: it was
-/// never tracked, so its next owner gets it. True where it was settled in an earlier assignment, and is left out too.
+/// never tracked, so its next owner gets it. One that was settled in an earlier assignment is left out too.
 fn take_in(
     message: &Message<'_>,
     intake: &mut Intake,
-    assignments: &HashMap<u32, Arc<Assignment>>,
+    assignments: &mut HashMap<u32, Arc<Assignment>>,
     last: &mut Option<(usize, i32, u32)>,
     batch: &mut RecordBatch,
-) -> bool {
+    left_out: &mut LeftOut,
+) {
     let (handle, partition) = (message.topic_handle(), message.partition());
     let slot = match *last {
         Some((known, at, slot)) if known == handle && at == partition => slot,
         _ => {
-            let Some(slot) = intake.slot_of(&message.topic(), partition) else { return false };
+            let Some(slot) = intake.slot_of(&message.topic(), partition) else { return };
             *last = Some((handle, partition, slot));
             slot
         }
     };
-    let Some(assignment) = assignments.get(&slot) else { return false };
+    let Some(assignment) = assignments.get_mut(&slot).filter(|assignment| assignment.is_open()) else { return };
     let raw = message.raw();
     let bytes = raw.key.map_or(0, <[u8]>::len) + raw.value.map_or(0, <[u8]>::len);
-    if !assignment.is_open() {
-        return false;
+    let mut tracking = intake.track(slot, raw.offset, bytes);
+    if tracking == Tracking::WentBack {
+        // The topic was made anew, or its end was cut: these are other records. What is in flight of the old log is
+        // stale from here on.
+        left_out.went_back += 1;
+        assignment.close();
+        let (slot, epoch) = intake.assign(&assignment.topic, partition);
+        *assignment = Arc::new(Assignment::new(Arc::clone(&assignment.topic), partition, slot, epoch));
+        tracking = intake.track(slot, raw.offset, bytes);
     }
-    let tracking = intake.track(slot, raw.offset, bytes);
-    if tracking == Tracking::New {
-        batch.push(assignment, raw, message.headers());
+    match tracking {
+        Tracking::New => drop(batch.push(assignment, raw, message.headers())),
+        Tracking::SettledBefore => left_out.skipped += 1,
+        Tracking::WentBack | Tracking::Refused => {}
     }
-    tracking == Tracking::SettledBefore
 }

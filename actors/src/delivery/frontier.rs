@@ -5,11 +5,13 @@ use std::ops::Range;
 
 /// Tracks the records of one assignment of one partition from the poll to their settlement.
 ///
-/// Only offsets that were polled are tracked, so gaps from compaction or transaction markers need no special case.
+/// Only what is unsettled is kept, so its size is bounded by the credits, however far the records behind one that
+/// waits get ahead. Everything polled and not kept is settled. Offsets that were never polled do not exist in the log
+/// (compaction, transaction markers), so they need no special case.
 #[derive(Debug, Default)]
 pub struct Frontier {
-    /// Polled and not below the frontier, in the order of their offsets.
-    tracked: VecDeque<Tracked>,
+    /// Polled and unsettled, in the order of their offsets.
+    unsettled: VecDeque<Unsettled>,
     /// One past the last polled offset; `None` before the first.
     end: Option<i64>,
     owned: usize,
@@ -21,6 +23,14 @@ pub struct Frontier {
     changes: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Unsettled {
+    offset: i64,
+    bytes: u32,
+    /// Never started and never to be: its next owner gets it, so the frontier stays below it.
+    given_up: bool,
+}
+
 /// What tracking a record found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracking {
@@ -28,24 +38,10 @@ pub enum Tracking {
     New,
     /// It was settled in an earlier assignment: nothing is to be done for it.
     SettledBefore,
-    /// The source repeated itself: the first one is still owned, or settled.
-    Repeated,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Tracked {
-    offset: i64,
-    bytes: u32,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Polled, and its answer is awaited.
-    Owned,
-    /// Never started and never to be: its next owner gets it, so the frontier stays below it.
-    GivenUp,
-    Settled,
+    /// It lies before one that was polled already: the log is another one, or was cut. Its records are new.
+    WentBack,
+    /// Its partition takes no records.
+    Refused,
 }
 
 /// What an answer changed.
@@ -58,7 +54,7 @@ pub enum Answered {
     },
     /// It was answered before: nothing changes.
     Before,
-    /// It was never tracked here: nothing changes, and it is worth a report.
+    /// It was never tracked here: nothing changes.
     Unknown,
 }
 
@@ -69,64 +65,73 @@ impl Frontier {
         Self { before: settled.into(), resumed_at: base, ..Self::default() }
     }
 
-    /// Tracks a polled record.
+    /// Tracks a polled record. One that went back is not tracked: its partition begins anew.
     #[must_use]
     pub fn track(&mut self, offset: i64, bytes: u32) -> Tracking {
         match self.end {
-            Some(end) if offset < end => return Tracking::Repeated,
+            Some(end) if offset < end => return Tracking::WentBack,
             // The log does not begin where it was committed: it is another log, whose offsets mean other records.
             None if offset < self.resumed_at => self.before.clear(),
             _ => {}
         }
+        self.end = Some(offset + 1);
         while self.before.pop_front_if(|run| run.end <= offset).is_some() {}
         if self.before.front().is_some_and(|run| run.contains(&offset)) {
-            self.end = Some(offset + 1);
-            if !self.tracked.is_empty() {
-                self.tracked.push_back(Tracked { offset, bytes: 0, state: State::Settled });
-            }
             self.changes += 1;
             return Tracking::SettledBefore;
         }
-        self.end = Some(offset + 1);
         self.owned += 1;
         self.owned_bytes += bytes as usize;
-        self.tracked.push_back(Tracked { offset, bytes, state: State::Owned });
+        self.unsettled.push_back(Unsettled { offset, bytes, given_up: false });
         Tracking::New
     }
 
-    /// Marks an offset settled and moves the frontier over everything settled at its foot.
+    /// Marks an offset settled; the frontier moves when it was the lowest unsettled one.
     pub fn settle(&mut self, offset: i64) -> Answered {
-        self.answer(offset, State::Settled)
+        let index = match self.find(offset) {
+            Ok(index) => index,
+            Err(answered) => return answered,
+        };
+        self.changes += 1;
+        // Shifts the shorter side, and it is nearly always the front.
+        let bytes = self.unsettled.remove(index).map_or(0, |entry| entry.bytes);
+        self.answered(bytes)
     }
 
     /// The record is not going to be started in this assignment; the frontier does not pass it.
     pub fn give_up(&mut self, offset: i64) -> Answered {
-        self.answer(offset, State::GivenUp)
+        match self.find(offset) {
+            Ok(index) => {
+                self.unsettled[index].given_up = true;
+                let bytes = self.unsettled[index].bytes;
+                self.answered(bytes)
+            }
+            Err(answered) => answered,
+        }
     }
 
-    fn answer(&mut self, offset: i64, state: State) -> Answered {
-        let Some(index) = self.find(offset) else {
-            let passed = self.end.is_some_and(|end| offset < end)
-                && self.tracked.front().is_none_or(|first| offset < first.offset);
-            return if passed { Answered::Before } else { Answered::Unknown };
-        };
-        let entry = &mut self.tracked[index];
-        if entry.state != State::Owned {
-            return Answered::Before;
-        }
-        entry.state = state;
-        self.changes += u64::from(state == State::Settled);
-        let bytes = entry.bytes;
+    fn answered(&mut self, bytes: u32) -> Answered {
         self.owned -= 1;
         self.owned_bytes -= bytes as usize;
-        while self.tracked.pop_front_if(|first| first.state == State::Settled).is_some() {}
         Answered::Now { bytes }
+    }
+
+    /// Where an offset whose answer is awaited lies, or what an answer for it means.
+    fn find(&self, offset: i64) -> Result<usize, Answered> {
+        let first = self.unsettled.front().is_some_and(|first| first.offset == offset);
+        let found = if first { Ok(0) } else { self.unsettled.binary_search_by_key(&offset, |entry| entry.offset) };
+        match found {
+            Ok(index) if !self.unsettled[index].given_up => Ok(index),
+            Ok(_) => Err(Answered::Before),
+            Err(_) if self.end.is_some_and(|end| offset < end) => Err(Answered::Before),
+            Err(_) => Err(Answered::Unknown),
+        }
     }
 
     /// Offset to commit: the lowest unsettled one, or one past the last polled one; `None` before the first poll.
     #[must_use]
     pub fn position(&self) -> Option<i64> {
-        self.tracked.front().map(|first| first.offset).or(self.end)
+        self.unsettled.front().map(|first| first.offset).or(self.end)
     }
 
     /// Changes whenever there is more to commit than before.
@@ -135,29 +140,24 @@ impl Frontier {
         self.changes
     }
 
-    /// Runs of settled offsets above the frontier, ascending and apart. Offsets that were never polled between two
-    /// settled ones do not exist in the log, so they belong to the run.
+    /// Runs of settled offsets above the frontier, ascending and apart: what lies between the unsettled ones, and what
+    /// was settled before and is not polled yet.
     #[must_use]
     pub fn settled_above(&self) -> Vec<Range<i64>> {
-        let Some(last) = self.tracked.back() else { return Vec::new() };
-        let mut runs: Vec<Range<i64>> = Vec::new();
-        let mut open = false;
-        for entry in &self.tracked {
-            let settled = entry.state == State::Settled;
-            match runs.last_mut() {
-                Some(run) if open && settled => run.end = entry.offset + 1,
-                _ if settled => runs.push(entry.offset..entry.offset + 1),
-                _ => {}
-            }
-            open = settled;
-        }
-        // What was settled before and is not polled yet still holds.
-        for run in self.before.iter().filter(|run| run.end > last.offset + 1) {
+        let Some(end) = self.end else { return Vec::new() };
+        let after = self.unsettled.iter().map(|entry| entry.offset + 1);
+        let until = self.unsettled.iter().skip(1).map(|entry| entry.offset).chain([end]);
+        let mut runs: Vec<Range<i64>> = after.zip(until).map(|(start, end)| start..end).collect();
+        runs.retain(|run| !run.is_empty());
+        for run in self.before.iter().filter(|run| run.end > end) {
             match runs.last_mut().filter(|known| known.end >= run.start) {
                 Some(known) => known.end = run.end,
-                None => runs.push(run.start.max(last.offset + 1)..run.end),
+                None => runs.push(run.start.max(end)..run.end),
             }
         }
+        // A run that begins at the position would move it; the next poll does that.
+        let position = self.position();
+        runs.retain(|run| position.is_none_or(|position| run.start > position));
         runs
     }
 
@@ -165,16 +165,6 @@ impl Frontier {
     #[must_use]
     pub fn owned(&self) -> (usize, usize) {
         (self.owned, self.owned_bytes)
-    }
-
-    fn find(&self, offset: i64) -> Option<usize> {
-        let first = self.tracked.front()?.offset;
-        // Offsets are nearly always contiguous, so the distance from the first is the index; gaps need the search.
-        let guess = usize::try_from(offset.checked_sub(first)?).ok()?;
-        if self.tracked.get(guess).is_some_and(|entry| entry.offset == offset) {
-            return Some(guess);
-        }
-        self.tracked.binary_search_by_key(&offset, |entry| entry.offset).ok()
     }
 }
 
@@ -206,8 +196,8 @@ mod tests {
         let mut frontier = Frontier::default();
         assert_eq!(frontier.settle(3), Answered::Unknown);
         assert_eq!((frontier.track(3, 9), frontier.track(5, 9)), (Tracking::New, Tracking::New));
-        assert_eq!(frontier.track(4, 9), Tracking::Repeated, "the source went back");
-        assert_eq!(frontier.settle(4), Answered::Unknown);
+        assert_eq!(frontier.track(4, 9), Tracking::WentBack);
+        assert_eq!(frontier.settle(4), Answered::Before, "whatever lies below the end was polled, or does not exist");
         assert_eq!(frontier.settle(3), Answered::Now { bytes: 9 });
         assert_eq!(frontier.settle(3), Answered::Before);
         assert_eq!(frontier.settle(6), Answered::Unknown);
@@ -235,7 +225,7 @@ mod tests {
         assert_eq!(frontier.settle(11), Answered::Now { bytes: 1 });
         assert_eq!(frontier.position(), Some(14));
         assert_eq!(frontier.track(22, 1), Tracking::SettledBefore, "the log may have lost 15 to 21");
-        assert_eq!(frontier.settled_above(), [22..25], "23 and 24 hold before they are polled");
+        assert_eq!(frontier.settled_above(), [15..25], "23 and 24 hold before they are polled");
     }
 
     #[test]

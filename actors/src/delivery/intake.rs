@@ -141,14 +141,14 @@ impl Intake {
     }
 
     /// Tracks a polled record and takes its credits. A record of a partition that takes none (it is unassigned or
-    /// leaving) counts as repeated: its next owner gets it.
+    /// leaving) is refused: its next owner gets it. Where the log went back, assign the partition anew and track again.
     #[must_use]
     pub fn track(&mut self, slot: u32, offset: i64, bytes: usize) -> Tracking {
         let Some(assigned) = self.assigned(slot).filter(|assigned| !assigned.leaving) else {
-            return Tracking::Repeated;
+            return Tracking::Refused;
         };
         let tracking = assigned.frontier.track(offset, to_u32(bytes));
-        if tracking != Tracking::Repeated {
+        if matches!(tracking, Tracking::New | Tracking::SettledBefore) {
             assigned.first.get_or_insert(offset);
         }
         if tracking == Tracking::New {
@@ -362,12 +362,26 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_goes_back_is_handled_from_there_on() {
+        let mut intake = Intake::new(10, 1000);
+        let (slot, old) = intake.assign("t", 0);
+        take(&mut intake, slot, [500, 501]);
+        intake.answer(&settled(slot, old, 500));
+        assert_eq!(intake.track(slot, 0, 10), Tracking::WentBack);
+        let (slot, new) = intake.assign("t", 0);
+        take(&mut intake, slot, [0, 1]);
+        assert_eq!(intake.answer(&settled(slot, old, 501)), Effect::Stale);
+        intake.answer(&settled(slot, new, 0));
+        assert_eq!(offsets(&intake.begin_commit(all)), [1], "lower than before, for it is another log");
+    }
+
+    #[test]
     fn a_leaving_partition_takes_nothing_and_ends_when_all_is_answered() {
         let mut intake = Intake::new(10, 1000);
         let (slot, epoch) = intake.assign("t", 0);
         take(&mut intake, slot, [0, 1]);
         intake.leave(slot);
-        assert_eq!(intake.track(slot, 2, 1), Tracking::Repeated);
+        assert_eq!(intake.track(slot, 2, 1), Tracking::Refused);
         assert_eq!(intake.in_flight(slot), 2);
         assert_eq!(intake.answer(&Answer { settled: false, ..settled(slot, epoch, 1) }), Effect::GivenUp);
         assert_eq!(intake.answer(&settled(slot, epoch, 0)), Effect::Settled);

@@ -287,6 +287,19 @@ impl Entry for ProgressUnread<'_> {
     }
 }
 
+/// A partition's log went back behind what was polled: its topic was made anew, or its end was cut. It begins anew.
+pub struct LogWentBack {
+    /// How many times.
+    pub count: u64,
+}
+
+impl Entry for LogWentBack {
+    fn write(&self, service: &Arc<str>) {
+        warn!(%service, count = self.count, "a log went back: its records are handled from there on");
+        counter!("logs_went_back_total", "service" => service.clone()).increment(self.count);
+    }
+}
+
 /// Records came again that were settled in an earlier assignment; they were left out.
 pub struct RecordsSkipped {
     /// How many.
