@@ -175,8 +175,8 @@ impl ServiceBuilder {
             delivery_timeout: settings.publish_deadline.mul_f64(0.8),
             properties: settings.kafka_properties.clone(),
         };
-        let sink = Sink::open(&kafka, &journal).map_err(|error| StartError::Kafka(error.to_string()))?;
         let escalation = Escalation::default();
+        let sink = Sink::open(&kafka, &journal, &escalation).map_err(|error| StartError::Kafka(error.to_string()))?;
         let inspector = Arc::new(Inspector::default());
         let counters: Vec<_> = routes
             .iter()
@@ -211,6 +211,7 @@ impl ServiceBuilder {
                 let around = Surroundings {
                     group: settings.group.clone(),
                     answers: answers.clone(),
+                    escalation: escalation.clone(),
                     journal: journal.clone(),
                     inspector: Arc::clone(&inspector),
                     counters,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use actors::escalation::Escalation;
 use actors::event::{Cause, NewEvent};
 use actors::journal::Journal;
 use actors::kafka::{Broker, EmbeddedBroker, KafkaConfig, Sink};
@@ -110,7 +111,7 @@ fn healthy_events_are_handled_in_order_and_poison_is_dead_lettered(route: impl F
             delivery_timeout: Duration::from_secs(30),
             properties: [].into(),
         };
-        let sink = Sink::open(&kafka, &Journal::new("test")).unwrap();
+        let sink = Sink::open(&kafka, &Journal::new("test"), &Escalation::default()).unwrap();
         let mut expected = Vec::new();
         let mut poisonous = 0;
         for number in 0..STEPS {

@@ -140,6 +140,15 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// Takes back a start: the item is the first of its lane again, and its lane the first to run.
+    pub fn unstart(&mut self, key: LaneKey, item: T) {
+        self.put_back(key, std::iter::once(item));
+        if let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Waiting) {
+            lane.state = State::Ready;
+            self.ready.push_front(key);
+        }
+    }
+
     /// Takes the next item of a running lane, to be worked on together with the one before it, if `accept` agrees.
     pub fn join(&mut self, key: LaneKey, accept: impl FnOnce(&T) -> bool) -> Option<T> {
         let lane = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Running)?;
@@ -252,6 +261,17 @@ mod tests {
         assert_eq!((lanes.start(), lanes.start()), (Some((b, 4)), None));
         lanes.resume(a);
         assert_eq!(lanes.start(), Some((a, 1)));
+    }
+
+    #[test]
+    fn a_start_that_is_taken_back_is_the_next_start() {
+        let mut lanes = Lanes::new(10);
+        for item in [(key(b"a"), 1), (key(b"b"), 2), (key(b"a"), 3)] {
+            lanes.push(item.0, item.1);
+        }
+        let (a, item) = lanes.start().unwrap();
+        lanes.unstart(a, item);
+        assert_eq!((lanes.start(), lanes.running(), lanes.queued()), (Some((a, 1)), 1, 2));
     }
 
     #[test]

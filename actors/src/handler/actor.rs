@@ -19,7 +19,7 @@ use crate::answer::{Answer, Answers};
 use crate::delivery::dead_letter::{Cause, dead_letter};
 use crate::delivery::lanes::{LaneKey, Lanes, Unkeyed};
 use crate::delivery::retry::RetryPolicy;
-use crate::escalation::panic_message;
+use crate::escalation::{Escalation, panic_message};
 use crate::event::Event;
 use crate::inspect::Inspector;
 use crate::journal::{DeadLetterDelayed, HandlerPanicked, Journal, Message as Routed1, Routed};
@@ -58,6 +58,7 @@ pub struct HandlerConfig {
 pub(crate) struct Surroundings {
     pub(crate) group: String,
     pub(crate) answers: Answers,
+    pub(crate) escalation: Escalation,
     pub(crate) journal: Journal,
     pub(crate) inspector: Arc<Inspector>,
     pub(crate) counters: Arc<HandlerCounters>,
@@ -133,7 +134,7 @@ enum Waited {
     /// Its backoff is over.
     Backoff(LaneKey),
     /// Its dead letter is acknowledged.
-    DeadLettered { lane: LaneKey, item: Item, error: HandlerError, duration: Duration },
+    DeadLettered { lane: LaneKey, item: Item, error: HandlerError, duration: Duration, written: bool },
 }
 
 type Factory<I> = Rc<dyn Fn() -> I>;
@@ -234,8 +235,7 @@ impl<I: Invoke> HandlerActor<I> {
             let alone = item.attempts > 0;
             if alone && !started.items.is_empty() {
                 // An event that failed before runs alone, so that it cannot take others with it again.
-                self.lanes.put_back(lane, std::iter::once(item));
-                self.lanes.resume(lane);
+                self.lanes.unstart(lane, item);
                 break;
             }
             match decode::<I>(&item) {
@@ -270,12 +270,23 @@ impl<I: Invoke> HandlerActor<I> {
         }
     }
 
+    /// Makes the handler anew. A factory that panics cannot be helped here: the old handler stays until the service ends.
+    fn renew_handler(&mut self) {
+        match catch_unwind(AssertUnwindSafe(|| (self.factory)())) {
+            Ok(handler) => self.handler = Rc::new(handler),
+            Err(panic) => {
+                let message = panic_message(&*panic);
+                self.around.escalation.raise(&format!("{} cannot be made anew: {message}", self.name));
+            }
+        }
+    }
+
     /// Deals with what a call to the handler answered.
     fn finish(&mut self, finished: Finished) {
         if let Some(message) = finished.panicked {
             self.around.journal.write(HandlerPanicked { handler: self.name, message: &message });
             self.around.counters.restarted(&message);
-            self.handler = Rc::new((self.factory)());
+            self.renew_handler();
         }
         let duration = self.clock.tick().saturating_duration_since(finished.began);
         let mut rest = finished.items.into_iter().zip(finished.results).peekable();
@@ -327,7 +338,8 @@ impl<I: Invoke> HandlerActor<I> {
                 error,
                 now,
             );
-            let waited = write.map(move |(item, error)| Waited::DeadLettered { lane, item, error, duration });
+            let waited =
+                write.map(move |(item, error, written)| Waited::DeadLettered { lane, item, error, duration, written });
             return self.waits.push(waited.boxed_local());
         };
         self.tell(&item, Outcome::Retry, duration, Some(&error.message));
@@ -338,8 +350,12 @@ impl<I: Invoke> HandlerActor<I> {
     fn waited(&mut self, waited: Waited) {
         match waited {
             Waited::Backoff(lane) => self.lanes.resume(lane),
-            Waited::DeadLettered { lane, item, error, duration } => {
-                self.settle(&item, Outcome::DeadLettered, duration, Some(&error.message));
+            Waited::DeadLettered { lane, item, error, duration, written } => {
+                if written {
+                    self.settle(&item, Outcome::DeadLettered, duration, Some(&error.message));
+                } else {
+                    self.answers.push(item.answer(false));
+                }
                 self.lanes.resume(lane);
             }
         }
@@ -407,7 +423,8 @@ async fn run<I: Invoke>(handler: Rc<I>, started: Started<I::Event>) -> Finished 
     Finished { items: started.items, results, panicked, began: started.began }
 }
 
-/// Writes the dead letter, however long it takes: until the broker has it, the record stays owned.
+/// Writes the dead letter, however long it takes: until the broker has it, the record stays owned. False where its
+/// partition went to another owner meanwhile, who handles the record again.
 async fn write_dead_letter(
     around: Rc<Surroundings>,
     producer: Producer,
@@ -416,7 +433,7 @@ async fn write_dead_letter(
     item: Item,
     error: HandlerError,
     last_failure: Timestamp,
-) -> (Item, HandlerError) {
+) -> (Item, HandlerError, bool) {
     let cause = Cause {
         group: &around.group,
         handler,
@@ -427,7 +444,12 @@ async fn write_dead_letter(
     };
     let letter = dead_letter(&item.record(), &cause);
     let mut attempt = 0;
+    let mut written = true;
     while let Err(problem) = producer.send(letter.clone()).await {
+        if !item.may_start() {
+            written = false;
+            break;
+        }
         attempt += 1;
         let pause = pauses.pause(attempt, random());
         if attempt == 1 {
@@ -439,7 +461,7 @@ async fn write_dead_letter(
     if attempt > 0 {
         around.counters.dead_letter_delayed(-1);
     }
-    (item, error)
+    (item, error, written)
 }
 
 /// A number in 0..1 for jitter; taken from the random half of a fresh id, so that no generator has to be kept.

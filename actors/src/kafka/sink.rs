@@ -15,6 +15,7 @@ use super::config::KafkaConfig;
 use super::ffi;
 use super::source::write_log;
 use super::statistics::Statistics;
+use crate::escalation::Escalation;
 use crate::event::Outgoing;
 use crate::journal::{BrokerReach, ClientError, Journal};
 
@@ -56,21 +57,22 @@ pub type Reply = oneshot::Sender<Result<Delivery, PublishError>>;
 #[derive(Clone)]
 pub struct Sink {
     producer: Arc<ThreadedProducer<SinkContext>>,
+    escalation: Escalation,
 }
 
 /// Statistics come twice a second; without them for so long nobody knows.
 const MEASUREMENT_VALID: Duration = Duration::from_secs(5);
 
 impl Sink {
-    /// Makes the client; it connects on its own.
+    /// Makes the client; it connects on its own. A fatal error of it is raised: it never sends again.
     ///
     /// # Errors
     /// When librdkafka refuses the configuration.
-    pub fn open(config: &KafkaConfig, journal: &Journal) -> Result<Self, KafkaError> {
+    pub fn open(config: &KafkaConfig, journal: &Journal, escalation: &Escalation) -> Result<Self, KafkaError> {
         let client = config.producer();
         KafkaConfig::check(&client)?;
         let context = SinkContext { journal: journal.clone(), reach: Reach::default() };
-        Ok(Self { producer: Arc::new(client.create_with_context(context)?) })
+        Ok(Self { producer: Arc::new(client.create_with_context(context)?), escalation: escalation.clone() })
     }
 
     /// Sends a record. Its fate goes to `reply`, exactly once; a dropped receiver changes nothing for the record.
@@ -86,6 +88,9 @@ impl Sink {
         out.key = record.key.as_deref();
         out.payload = record.value.as_deref();
         if let Err((error, refused)) = self.producer.send(out) {
+            if let Some((code, reason)) = self.producer.client().fatal_error() {
+                self.escalation.raise(&format!("the producer met a fatal error: {code}: {reason}"));
+            }
             let fate = match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => {
                     PublishError::NotSent("the queue of records waiting for the broker is full".to_owned())
