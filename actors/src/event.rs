@@ -125,7 +125,9 @@ impl NewEvent {
         topic: &str,
         event: &E,
     ) -> Result<Self, serde_json::Error> {
-        let id = Uuid::new_v5(&DERIVED_IDS, format!("{} {topic} {}", cause.id(), E::TYPE).as_bytes()).to_string();
+        // Source and id together are an event's identity.
+        let identity = format!("{} {} {topic} {}", cause.source().unwrap_or_default(), cause.id(), E::TYPE);
+        let id = Uuid::new_v5(&DERIVED_IDS, identity.as_bytes()).to_string();
         let value = serde_json::to_vec(event)?;
         let ties = Cause {
             correlation_id: Some(cause.correlation_id().into_owned()),

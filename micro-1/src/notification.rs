@@ -21,7 +21,9 @@ impl BatchHandler for NotificationActor {
 
     async fn handle_batch(&self, events: &[Event<Notification>]) -> Vec<HandlerResult> {
         let notifications = events.iter().map(|event| NewNotification {
-            source: event.source().unwrap_or_default().to_owned(),
+            // Without a source the id is made of coordinates, which a topic that is made anew gives again; the time tells
+            // the two apart.
+            source: event.source().map_or_else(|| event.record().timestamp_ms().to_string(), str::to_owned),
             id: event.id().into_owned(),
             correlation_id: event.correlation_id().into_owned(),
             notification: event.value(),
