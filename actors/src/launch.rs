@@ -42,8 +42,9 @@ pub struct Program<'a> {
     pub started: &'a dyn Fn(&[Service], &Broker),
 }
 
-/// A stop that has not ended by then is cut off: an orchestrator would kill the process soon after.
-const STOP_DEADLINE: Duration = Duration::from_millis(9_500);
+/// A stop that has not ended so long after the drain's own deadline is cut off: with the default of 4 s for the drain
+/// that is after 9.5 s, for orchestrators kill a process after 10.
+const STOP_AFTER_DRAIN: Duration = Duration::from_millis(5_500);
 /// Exit code of a second signal during a stop: 128 + SIGTERM, as shells have it.
 const EXIT_CUT_SHORT: u8 = 143;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -174,9 +175,10 @@ impl<'a> Program<'a> {
                 ExitCode::from(exit_code)
             }
         };
+        let drain = services.iter().map(|service| service.settings().drain_deadline).max().unwrap_or_default();
         let stopped = join_all(services.into_iter().map(Service::stop));
         tokio::select! {
-            stopped = tokio::time::timeout(STOP_DEADLINE, stopped) => {
+            stopped = tokio::time::timeout(drain + STOP_AFTER_DRAIN, stopped) => {
                 if stopped.is_err() {
                     let late = "the stop took too long: what was not settled will be repeated";
                     Journal::new(apps[0].defaults.service).write(Failed { error: &late });

@@ -24,7 +24,7 @@ pub(super) struct QueuedConsumer<C: ConsumerContext> {
     consumer: BaseConsumer<C>,
     records: NonNull<sys::rd_kafka_queue_t>,
     commits: NonNull<sys::rd_kafka_queue_t>,
-    taken: Vec<*mut sys::rd_kafka_message_t>,
+    taken: Vec<Owned>,
 }
 
 // SAFETY: librdkafka's handles may be used from any thread; the raw pointers are owned by this value alone.
@@ -164,7 +164,7 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
             if first.is_null() {
                 return 0;
             }
-            self.taken.push(first);
+            self.taken.push(Owned(first));
             let more = sys::rd_kafka_consume_batch_queue(
                 self.records.as_ptr(),
                 0,
@@ -174,10 +174,10 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
             self.taken.set_len(1 + usize::try_from(more).unwrap_or(0));
         }
         let count = self.taken.len();
+        // Those that a panic of `each` leaves behind are destroyed with the iterator.
         for message in self.taken.drain(..) {
-            let _destroyed = Owned(message);
-            // SAFETY: the message is live until `_destroyed` is dropped, also when `each` panics.
-            each(&RawMessage(unsafe { &*message }));
+            // SAFETY: the message is live until it is dropped at the end of this turn.
+            each(&RawMessage(unsafe { &*message.0 }));
         }
         count
     }
@@ -215,11 +215,13 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
                 Some(list) if list.cnt > 0 => slice::from_raw_parts(list.elems, usize::try_from(list.cnt).unwrap_or(0)),
                 _ => &[],
             };
+            let none = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+            // The whole carries the error of any partition; it speaks for all where none has one of its own.
+            let whole = if elements.iter().any(|element| element.err != none) { none } else { whole };
             let answers = elements
                 .iter()
                 .map(|element| {
                     let own = element.err;
-                    let none = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
                     let error = if own == none { whole } else { own };
                     RawCommitAnswer {
                         topic: CStr::from_ptr(element.topic).to_string_lossy().into_owned(),
@@ -234,6 +236,8 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
     }
 }
 
+/// A message of ours. Transparent: librdkafka writes pointers where these lie.
+#[repr(transparent)]
 struct Owned(*mut sys::rd_kafka_message_t);
 
 impl Drop for Owned {
