@@ -222,10 +222,7 @@ impl PollLoop {
         let waiting = self.parts.waiting.load(Ordering::Relaxed);
         let full = self.batch.len() >= MAX_BATCH_RECORDS || self.batch.bytes() >= MAX_BATCH_BYTES;
         if waiting >= MAX_WAITING_BATCHES || (waiting > 0 && !full) {
-            if !self.parts.router.connected() {
-                self.parts.escalation.raise("the router is gone");
-            }
-            return;
+            return self.check_router();
         }
         let batch = std::mem::replace(&mut self.batch, self.pool.batch());
         self.parts.waiting.fetch_add(1, Ordering::Relaxed);
@@ -234,9 +231,14 @@ impl PollLoop {
         {
             self.parts.waiting.fetch_sub(1, Ordering::Relaxed);
             self.batch = batch;
-            if !self.parts.router.connected() {
-                self.parts.escalation.raise("the router is gone");
-            }
+            self.check_router();
+        }
+    }
+
+    /// A full mailbox is taken from in the end; one of an actor that is gone is not.
+    pub(super) fn check_router(&self) {
+        if !self.parts.router.connected() {
+            self.parts.escalation.raise("the router is gone");
         }
     }
 

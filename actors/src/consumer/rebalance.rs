@@ -97,8 +97,8 @@ impl PollLoop {
 
     pub(super) fn sweep(&self) {
         // When the router's mailbox is full of batches it comes to their records later, and finds them closed then.
-        if self.parts.sweep.try_send(Sweep).is_err() && !self.parts.sweep.connected() {
-            self.parts.escalation.raise("the router is gone");
+        if self.parts.sweep.try_send(Sweep).is_err() {
+            self.check_router();
         }
     }
 
