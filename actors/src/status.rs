@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::kafka::MEASUREMENT_VALID;
 use crate::outcome::Outcome;
 
 /// Counts of one handler, kept by its actor.
@@ -155,9 +156,6 @@ pub struct ConsumerStatus {
     /// What is assigned.
     pub partitions: Vec<PartitionStatus>,
 }
-
-/// Statistics come twice a second; without them for so long nobody knows.
-const MEASUREMENT_VALID: Duration = Duration::from_secs(5);
 
 /// The consumer's status, written by its thread and read by requests.
 #[derive(Debug, Default)]

@@ -15,4 +15,5 @@ pub use config::{Broker, KafkaConfig};
 pub use embedded::EmbeddedBroker;
 pub use sink::{Delivery, PublishError, Reply, Sink};
 pub use source::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
+pub(crate) use statistics::MEASUREMENT_VALID;
 pub use topics::{TopicSpec, TopicsError, ensure_topics};

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::config::KafkaConfig;
 use super::ffi;
 use super::source::write_log;
-use super::statistics::Statistics;
+use super::statistics::{MEASUREMENT_VALID, Statistics};
 use crate::escalation::Escalation;
 use crate::event::Outgoing;
 use crate::journal::{BrokerReach, ClientError, Journal};
@@ -59,9 +59,6 @@ pub struct Sink {
     producer: Arc<ThreadedProducer<SinkContext>>,
     escalation: Escalation,
 }
-
-/// Statistics come twice a second; without them for so long nobody knows.
-const MEASUREMENT_VALID: Duration = Duration::from_secs(5);
 
 impl Sink {
     /// Makes the client; it connects on its own. A fatal error of it is raised: it never sends again.

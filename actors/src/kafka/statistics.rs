@@ -1,9 +1,12 @@
 //! What is read from librdkafka's statistics, two JSON documents a second: whether a broker is reached, and high watermarks.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
+/// Statistics come twice a second; without them for so long nobody knows.
+pub(crate) const MEASUREMENT_VALID: Duration = Duration::from_secs(5);
 /// A connected broker that owes an answer and sent nothing for so long counts as gone (it may be frozen).
 const SILENT_MICROS: i64 = 4_000_000;
 
