@@ -124,7 +124,7 @@ struct Kept {
 const ABSENT: u16 = u16::MAX;
 
 impl Segment {
-    fn push(&mut self, at: Timestamp, handler: &'static str, message: &Message<'_>) {
+    fn push(&mut self, at: Timestamp, message: &Message<'_>) {
         let text = u32::try_from(self.text.len()).expect("a segment's text is at most some hundred kilobytes");
         let record = &message.record;
         let entry = Kept {
@@ -134,7 +134,7 @@ impl Segment {
             text,
             partition: record.partition(),
             attempt: message.attempt,
-            route: self.route(record.topic(), handler),
+            route: self.route(record.topic(), message.handler),
             key: self.write(record.key()),
             id: self.write(given_id_of(record).map(str::as_bytes)),
             correlation_id: self.write(given_correlation_id_of(record).map(str::as_bytes)),
@@ -205,7 +205,7 @@ impl Default for Inspector {
 
 impl Inspector {
     /// Keeps a message; the oldest ones go when the ring is full.
-    pub fn keep(&self, at: Timestamp, handler: &'static str, message: &Message<'_>) {
+    pub fn keep(&self, at: Timestamp, message: &Message<'_>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.back().is_none_or(|segment| segment.entries.len() >= SEGMENT_MESSAGES) {
             // The oldest segment's memory becomes the newest's.
@@ -217,7 +217,7 @@ impl Inspector {
             ring.push_back(next);
         }
         let Some(segment) = ring.back_mut() else { return };
-        segment.push(at, handler, message);
+        segment.push(at, message);
         if self.live.receiver_count() > 0 {
             let shown = segment.messages().next();
             drop(ring);
@@ -264,7 +264,7 @@ mod tests {
         let batch = batch(offset, id);
         let (record, duration) = (batch.record(0), Duration::from_micros(5));
         let message = Message { record, handler: "H", outcome, attempt: 1, duration, error };
-        inspector.keep(Timestamp::UNIX_EPOCH, "H", &message);
+        inspector.keep(Timestamp::UNIX_EPOCH, &message);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::delivery::retry::RetryPolicy;
 use crate::escalation::{Escalation, panic_message};
 use crate::event::Event;
 use crate::inspect::Inspector;
-use crate::journal::{DeadLetterDelayed, HandlerPanicked, Journal, Message as Routed1, Routed};
+use crate::journal::{DeadLetterDelayed, HandlerPanicked, Journal, Message, Routed};
 use crate::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
 use crate::producer::Producer;
 use crate::record::{Record, RecordBatch};
@@ -370,7 +370,7 @@ impl<I: Invoke> HandlerActor<I> {
     /// One journal line and one slot of the ring per attempt that ended.
     fn tell(&mut self, item: &Item, outcome: Outcome, duration: Duration, error: Option<&str>) {
         self.counted[outcome as usize] += 1;
-        let message = Routed1 {
+        let message = Message {
             record: item.record(),
             handler: self.name,
             outcome,
@@ -379,10 +379,10 @@ impl<I: Invoke> HandlerActor<I> {
             duration,
             error,
         };
-        if Routed1::is_read() {
+        if Message::is_read() {
             self.around.journal.write(message);
         }
-        self.around.inspector.keep(self.clock.timestamp(), self.name, &message);
+        self.around.inspector.keep(self.clock.timestamp(), &message);
     }
 
     /// Sends what was collected: answers upstream, counts to the metrics and the status.

@@ -72,7 +72,7 @@ pub struct Message<'a> {
     /// The record: coordinates, key, identity; its value at debug only.
     pub record: Record<'a>,
     /// Handler it was routed to.
-    pub handler: &'a str,
+    pub handler: &'static str,
     /// How the attempt ended.
     pub outcome: Outcome,
     /// Number of the attempt, from 1.
