@@ -6,7 +6,7 @@ use crate::project::{files, members, read, services};
 use crate::rust::Source;
 
 /// Members of the workspace that run in no service: they may know what they measure.
-const TOOLS: [&str; 2] = ["bench", "sim"];
+const TOOLS: [&str; 3] = ["bench", "chaos", "sim"];
 
 /// Rooms that may write and read JSON without a contract in between.
 const JSON_ROOMS: [&str; 6] = [
