@@ -1,10 +1,16 @@
 //! The journal: every observable thing is one struct, and writing it makes its log line and its metric, here and nowhere else.
 
-mod entries;
+mod clients;
+mod consumer;
+mod messages;
+mod service;
 
 use std::sync::Arc;
 
-pub use entries::*;
+pub use clients::*;
+pub use consumer::*;
+pub use messages::*;
+pub use service::*;
 
 /// Writes entries in the name of one service; a clone writes to the same journal.
 #[derive(Clone, Debug)]
