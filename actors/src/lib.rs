@@ -59,7 +59,7 @@
 //! - [`kafka`]: the only room that knows rdkafka.
 //! - [`journal`]: every observable thing, its log line and its metric.
 //! - [`delivery`]: the decisions, pure.
-//! - [`event`], [`escalation`], [`answer`], [`record`], [`outcome`]: the words that all of them use.
+//! - [`event`], [`escalation`], [`answer`], [`lease`], [`record`], [`outcome`]: the words that all of them use.
 
 pub mod answer;
 pub mod consumer;
@@ -72,6 +72,7 @@ pub mod inspect;
 pub mod journal;
 pub mod kafka;
 pub mod launch;
+pub mod lease;
 pub mod outcome;
 pub mod producer;
 pub mod record;

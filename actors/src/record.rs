@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::FxHasher;
@@ -37,27 +37,45 @@ pub struct Assignment {
     pub epoch: u32,
     /// The partition's part in the names of its lanes.
     pub lane_seed: PartitionSeed,
-    open: AtomicBool,
+    state: AtomicU8,
 }
+
+/// Records may be started.
+const OPEN: u8 = 0;
+/// Nothing more is started; what was started may finish.
+const CLOSED: u8 = 1;
+/// Somebody else has the partition, or will have it now: what was started is cancelled.
+const ENDED: u8 = 2;
 
 impl Assignment {
     /// An open assignment.
     #[must_use]
     pub fn new(topic: Arc<str>, partition: i32, slot: u32, epoch: u32) -> Self {
         let lane_seed = PartitionSeed::of(&topic, partition);
-        Self { topic, partition, slot, epoch, lane_seed, open: AtomicBool::new(true) }
+        Self { topic, partition, slot, epoch, lane_seed, state: AtomicU8::new(OPEN) }
     }
 
     /// Whether records of this assignment may still be started.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        // Relaxed: the sweep message that follows a close orders everything that matters; this is the early hint.
-        self.open.load(Ordering::Relaxed)
+        // Relaxed: the sweep message that follows a change orders everything that matters; this is the early hint.
+        self.state.load(Ordering::Relaxed) == OPEN
     }
 
     /// Nothing more of this assignment is started from now on.
     pub fn close(&self) {
-        self.open.store(false, Ordering::Relaxed);
+        self.state.fetch_max(CLOSED, Ordering::Relaxed);
+    }
+
+    /// Whether what was started of it is to be cancelled.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == ENDED
+    }
+
+    /// Nothing of it is started or finished from now on.
+    pub fn end(&self) {
+        self.state.store(ENDED, Ordering::Relaxed);
     }
 }
 

@@ -10,7 +10,7 @@ use actix::{
 use actix::{Recipient, WrapFuture as _};
 
 use crate::escalation::Escalation;
-use crate::handler::{Sweep, Work};
+use crate::handler::{Look, Sweep, Work};
 use crate::record::RecordBatch;
 
 /// A batch from the consumer's thread.
@@ -28,6 +28,8 @@ pub struct RouteTarget {
     pub work: Recipient<Work>,
     /// Takes the order to give up what was not started of closed assignments.
     pub sweep: Recipient<Sweep>,
+    /// Takes the question where a record is.
+    pub look: Recipient<Look>,
 }
 
 /// Topic -> handler; built once at the start, immutable.
@@ -115,6 +117,16 @@ impl Handler<Sweep> for RouterActor {
     fn handle(&mut self, sweep: Sweep, ctx: &mut Self::Context) {
         for target in self.routes.values() {
             ctx.wait(target.sweep.send(sweep).into_actor(self).map(|sent, actor, _| actor.check(sent)));
+        }
+    }
+}
+
+impl Handler<Look> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, look: Look, ctx: &mut Self::Context) {
+        if let Some(target) = self.routes.get(&look.topic) {
+            ctx.wait(target.look.send(look).into_actor(self).map(|sent, actor, _| actor.check(sent)));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor as _, Addr, Arbiter};
 use actix_web::dev::ServerHandle;
@@ -22,6 +22,7 @@ use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
 use crate::kafka::{Broker, KafkaConfig, Sink, TopicSpec, ensure_topics};
+use crate::lease::Lease;
 use crate::producer::{Producer, ProducerActor};
 use crate::router::{RouteTable, RouteTarget, RouterActor};
 use crate::settings::{Settings, own_name};
@@ -34,8 +35,6 @@ const MAX_RECORD_BYTES: u32 = 1_048_588;
 const MAX_DEAD_LETTER_BYTES: u32 = 2 * MAX_RECORD_BYTES;
 /// Between attempts to reach the broker for its topics.
 const TOPICS_PAUSE: Duration = Duration::from_secs(1);
-/// How long leaving partitions wait for what was started before their next owner gets them.
-const REVOKE_DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for open requests, in seconds: as long as a publish may take by default.
 const HTTP_SHUTDOWN_SECONDS: u64 = 5;
 /// How long a shutdown waits for records on their way to the broker.
@@ -76,7 +75,11 @@ impl Route {
                 let (own, producer) = (producer.clone(), producer.clone());
                 let factory = Rc::new(move || make(&own));
                 let actor = HandlerActor::new(handler, config, around, producer, factory).start();
-                RouteTarget { work: actor.clone().recipient(), sweep: actor.recipient() }
+                RouteTarget {
+                    work: actor.clone().recipient(),
+                    sweep: actor.clone().recipient(),
+                    look: actor.recipient(),
+                }
             })
         };
         Self { topic: topic.to_owned(), handler, unkeyed: Unkeyed::default(), start: Box::new(start) }
@@ -170,6 +173,7 @@ impl ServiceBuilder {
         let kafka = KafkaConfig {
             broker,
             group: settings.group.clone(),
+            instance_id: settings.group_instance_id.clone(),
             client_id: settings.service.to_owned(),
             // Below the deadline of a request, so that most of them learn what became of their event.
             delivery_timeout: settings.publish_deadline.mul_f64(0.8),
@@ -197,8 +201,9 @@ impl ServiceBuilder {
         journal.write(Started { api: api.address, management: management.address, brokers: &health.brokers });
 
         let topics = topics_of(&settings, &routes, &publishes);
-        let subscribed: Vec<String> = routes.iter().map(|route| route.topic.clone()).collect();
+        let subscribed = routes.iter().map(|route| (route.topic.clone(), route.handler)).collect();
         let (answers, answered) = mpsc::channel();
+        let lease = Arc::new(Lease::new(Instant::now()));
         let handlers: Vec<(String, StartHandler, Surroundings)> = routes
             .into_iter()
             .zip(counters)
@@ -211,6 +216,7 @@ impl ServiceBuilder {
                 let around = Surroundings {
                     group: settings.group.clone(),
                     answers: answers.clone(),
+                    lease: Arc::clone(&lease),
                     escalation: escalation.clone(),
                     journal: journal.clone(),
                     inspector: Arc::clone(&inspector),
@@ -228,6 +234,7 @@ impl ServiceBuilder {
             subscribed,
             handlers,
             answered,
+            lease,
             sink: sink.clone(),
             health: health.clone(),
             journal: journal.clone(),
@@ -249,9 +256,11 @@ struct ConsumerStart {
     kafka: KafkaConfig,
     settings: Settings,
     topics: Vec<TopicSpec>,
-    subscribed: Vec<String>,
+    /// Topics and their handlers.
+    subscribed: Vec<(String, &'static str)>,
     handlers: Vec<(String, StartHandler, Surroundings)>,
     answered: mpsc::Receiver<Vec<crate::answer::Answer>>,
+    lease: Arc<Lease>,
     sink: Sink,
     health: Health,
     journal: Journal,
@@ -260,7 +269,7 @@ struct ConsumerStart {
 impl ConsumerStart {
     /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
     async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
-        let Self { kafka, settings, topics, subscribed, handlers, answered, sink, health, journal } = self;
+        let Self { kafka, settings, topics, subscribed, handlers, answered, lease, sink, health, journal } = self;
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
         let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink), journal.clone());
@@ -274,14 +283,16 @@ impl ConsumerStart {
             max_in_flight_records: settings.max_in_flight_records,
             max_in_flight_bytes: settings.max_in_flight_bytes,
             commit_interval: settings.commit_interval,
-            drain_deadline: REVOKE_DRAIN_DEADLINE,
+            drain_deadline: settings.rebalance_drain_deadline,
         };
         let consumer = KafkaConsumerActor::new(ConsumerParts {
             kafka,
             config,
-            topics: subscribed,
+            routes: subscribed,
             router: router.clone().recipient(),
-            sweep: router.recipient(),
+            sweep: router.clone().recipient(),
+            look: router.recipient(),
+            lease,
             waiting,
             answers: answered,
             board: health.consumer,

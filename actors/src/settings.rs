@@ -37,9 +37,14 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 /// Every variable that is read.
-pub const VARIABLES: [Variable; 23] = [
+pub const VARIABLES: [Variable; 25] = [
     variable("KAFKA_BROKERS", "", "`host:port`, several separated by commas; without it `cargo run` embeds a broker"),
     variable("KAFKA_GROUP", "`<service>-group`", "consumer group"),
+    variable(
+        "KAFKA_GROUP_INSTANCE_ID",
+        "",
+        "static membership: a name of this instance within its group, by which it is known again after a restart",
+    ),
     variable("KAFKA_CREATE_TOPICS", "true", "`true` creates missing topics, `false` only names them and exits"),
     variable("KAFKA_PARTITIONS", "8", "partitions of a topic that is created, 1 to 10000"),
     variable("KAFKA_REPLICATION", "-1", "replicas of a topic that is created, 1 to 10; -1 is the broker's default"),
@@ -68,6 +73,11 @@ pub const VARIABLES: [Variable; 23] = [
     variable("RETRY_ATTEMPTS", "5", "attempts at an event before it is dead-lettered, 1 to 100"),
     variable("RETRY_BACKOFF_MS", "100", "backoff before the second attempt; it doubles, 1 to 60000"),
     variable("RETRY_MAX_BACKOFF_MS", "10000", "longest backoff, 1 to 600000"),
+    variable(
+        "REBALANCE_DRAIN_DEADLINE_MS",
+        "2000",
+        "how long partitions that go to another member finish what was started, 0 to 60000",
+    ),
     variable("DRAIN_DEADLINE_MS", "4000", "how long a shutdown finishes what was started, 0 to 60000"),
 ];
 
@@ -83,6 +93,8 @@ pub struct Settings {
     pub brokers: Option<String>,
     /// Consumer group.
     pub group: String,
+    /// Identity within the group that outlives the process.
+    pub group_instance_id: Option<String>,
     /// Whether missing topics are created.
     pub create_topics: bool,
     /// Partitions of a topic that is created.
@@ -119,6 +131,8 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// Attempts and backoff.
     pub retry: RetryPolicy,
+    /// How long partitions that go to another member finish what was started.
+    pub rebalance_drain_deadline: Duration,
     /// How long a shutdown finishes what was started.
     pub drain_deadline: Duration,
 }
@@ -247,6 +261,7 @@ impl Settings {
             service: defaults.service,
             brokers: read.optional("KAFKA_BROKERS", "`host:port`, several separated by commas", brokers),
             group: read.or("KAFKA_GROUP", format!("{}-group", defaults.service), "a name", filled),
+            group_instance_id: read.optional("KAFKA_GROUP_INSTANCE_ID", "a name", filled),
             create_topics: read.or("KAFKA_CREATE_TOPICS", true, "`true` or `false`", |text| text.parse().ok()),
             partitions: read.within("KAFKA_PARTITIONS", 8, 1, 10_000),
             replication: read.or("KAFKA_REPLICATION", -1, "1 to 10, or -1 for the broker's default", |text| {
@@ -277,6 +292,7 @@ impl Settings {
                 first_backoff: read.millis("RETRY_BACKOFF_MS", 100, 1, 60_000),
                 max_backoff: read.millis("RETRY_MAX_BACKOFF_MS", 10_000, 1, 600_000),
             },
+            rebalance_drain_deadline: read.millis("REBALANCE_DRAIN_DEADLINE_MS", 2_000, 0, 60_000),
             drain_deadline: read.millis("DRAIN_DEADLINE_MS", 4_000, 0, 60_000),
         };
         if read.problems.is_empty() {

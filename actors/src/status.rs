@@ -139,6 +139,26 @@ pub struct PartitionStatus {
     pub lag: Option<i64>,
     /// Records on their way through the actors.
     pub in_flight: usize,
+    /// Whether it leaves this member: what was started of it has some time to finish.
+    pub leaving: bool,
+    /// Why it stands still, where it does although there is something to do.
+    pub stalled: Option<StallStatus>,
+}
+
+/// Why a frontier stands still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StallStatus {
+    /// The lowest unsettled offset.
+    pub offset: i64,
+    /// Its key as text, where its handler told.
+    pub key: Option<String>,
+    /// Its handler.
+    pub handler: &'static str,
+    /// What it waits for.
+    pub why: &'static str,
+    /// For how long it stands, in seconds.
+    pub seconds: u64,
 }
 
 /// How the consumer stands.

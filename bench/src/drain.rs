@@ -115,6 +115,7 @@ fn drain_raw(brokers: &str, topic: &str, events: u64) -> Drained {
     let config = KafkaConfig {
         broker: Broker::Cluster(brokers.to_owned()),
         group: group(),
+        instance_id: None,
         client_id: "bench".to_owned(),
         delivery_timeout: Duration::from_secs(5),
         properties: [].into(),

@@ -1,8 +1,10 @@
 //! `KafkaConsumerActor`: feeds the router. It owns the thread that polls Kafka, the frontier and the commits.
 
+mod membership;
 mod poll;
 mod rebalance;
 mod report;
+mod stall;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,10 +17,11 @@ use actix::{Actor, Context, Handler, Message, Recipient};
 use tokio::sync::oneshot;
 
 use crate::answer::Answer;
-use crate::escalation::{Escalation, panic_message};
-use crate::handler::Sweep;
+use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE, Escalation, panic_message};
+use crate::handler::{Look, Sweep};
 use crate::journal::{Failed, Journal};
-use crate::kafka::KafkaConfig;
+use crate::kafka::{KafkaConfig, SourceError};
+use crate::lease::Lease;
 use crate::router::Deliver;
 use crate::status::{ConsumerBoard, ConsumerState};
 use poll::PollLoop;
@@ -42,12 +45,16 @@ pub struct ConsumerParts {
     pub kafka: KafkaConfig,
     /// Limits and intervals.
     pub config: ConsumerConfig,
-    /// The topics of the route table.
-    pub topics: Vec<String>,
+    /// The topics of the route table, and their handlers' names.
+    pub routes: Vec<(String, &'static str)>,
     /// Takes the batches.
     pub router: Recipient<Deliver>,
     /// Takes the order to give up what was not started.
     pub sweep: Recipient<Sweep>,
+    /// Takes the question where a record is.
+    pub look: Recipient<Look>,
+    /// Says to the handlers whether they may act.
+    pub lease: Arc<Lease>,
     /// Batches that were sent to the router and not taken by it yet.
     pub waiting: Arc<AtomicUsize>,
     /// The answers of the handlers.
@@ -99,14 +106,16 @@ impl Actor for KafkaConsumerActor {
             let escalation = escalation.clone();
             move || {
                 let ended = catch_unwind(AssertUnwindSafe(|| PollLoop::run(parts, &commands)));
-                let error = match ended {
+                let (error, exit_code) = match ended {
                     Ok(Ok(())) => return,
-                    Ok(Err(error)) => error.to_string(),
-                    Err(panic) => panic_message(&*panic),
+                    // Started again it would push the other out in its turn.
+                    Ok(Err(error @ SourceError::Fenced)) => (error.to_string(), EXIT_CONFIG),
+                    Ok(Err(error)) => (error.to_string(), EXIT_SOFTWARE),
+                    Err(panic) => (panic_message(&*panic), EXIT_SOFTWARE),
                 };
                 board.set_state(ConsumerState::Failed);
                 journal.write(Failed { error: &error });
-                escalation.raise(&format!("the consumer failed: {error}"));
+                escalation.raise_with(&format!("the consumer failed: {error}"), exit_code);
             }
         });
         if let Err(error) = spawned {

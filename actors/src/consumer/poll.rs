@@ -11,8 +11,10 @@ use tokio::sync::oneshot;
 
 use actix::dev::SendError;
 
+use super::stall::Stalls;
 use super::{Command, ConsumerParts};
 use crate::delivery::intake::{Commit, Effect, Intake, Tracking};
+use crate::delivery::membership::Membership;
 use crate::journal::{
     BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
 };
@@ -68,6 +70,10 @@ pub(super) struct PollLoop {
     pub(super) pool: BatchPool,
     pub(super) batch: RecordBatch,
     pub(super) leaving: Vec<Leaving>,
+    pub(super) membership: Membership,
+    /// A sweep that the router's full mailbox did not take.
+    pub(super) sweep_wanted: bool,
+    pub(super) stalls: Stalls,
     pub(super) watermarks: HashMap<TopicPartition, (Option<i64>, Option<i64>)>,
     pub(super) reachable: Option<(Instant, bool)>,
     pub(super) state: ConsumerState,
@@ -84,7 +90,7 @@ pub(super) struct PollLoop {
 impl PollLoop {
     /// Polls until it is told to drain, and returns when it has left the group.
     pub(super) fn run(parts: ConsumerParts, commands: &Receiver<Command>) -> Result<(), SourceError> {
-        let topics: Vec<&str> = parts.topics.iter().map(String::as_str).collect();
+        let topics: Vec<&str> = parts.routes.iter().map(|(topic, _)| topic.as_str()).collect();
         let source = Source::open(&parts.kafka, &topics, &parts.journal)?;
         let now = Instant::now();
         let pool = BatchPool::default();
@@ -96,6 +102,9 @@ impl PollLoop {
             batch: pool.batch(),
             pool,
             leaving: Vec::new(),
+            membership: Membership::new(now),
+            sweep_wanted: false,
+            stalls: Stalls::default(),
             watermarks: HashMap::new(),
             reachable: None,
             state: ConsumerState::Joining,
@@ -109,7 +118,7 @@ impl PollLoop {
         };
         while !this.has_left() {
             if let Err(error) = this.turn(commands) {
-                this.restart(error)?;
+                this = this.restart(error)?;
             }
         }
         this.state = ConsumerState::Stopped;
@@ -130,12 +139,7 @@ impl PollLoop {
     }
 
     /// Gives everything up and joins the group anew. What was in flight comes again, here or elsewhere.
-    pub(super) fn restart(&mut self, error: SourceError) -> Result<(), SourceError> {
-        self.restarts += 1;
-        if self.restarts > MAX_RESTARTS || self.draining.is_some() {
-            return Err(error);
-        }
-        self.parts.journal.write(ConsumerRestarted { error: &error, attempt: self.restarts });
+    fn restart(mut self, mut error: SourceError) -> Result<Self, SourceError> {
         let partitions: Vec<TopicPartition> = self
             .intake
             .standings()
@@ -146,24 +150,29 @@ impl PollLoop {
         self.sweep();
         self.state = ConsumerState::Joining;
         self.write_status();
-        std::thread::sleep(RESTART_PAUSE * self.restarts);
-        let topics: Vec<&str> = self.parts.topics.iter().map(String::as_str).collect();
-        // The old one leaves the group when it is dropped here. Where no new one can be made, the old one's error comes
-        // again and counts again.
-        match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
-            Ok(source) => {
-                self.source = source;
-                self.unanswered_commits = 0;
+        // The old member leaves before the new one joins: under one instance id they would push each other out.
+        drop(self.source);
+        loop {
+            // The group frees an instance id by itself in the end, so waiting for that is no failure.
+            self.restarts += u32::from(!matches!(error, SourceError::Unreleased));
+            if self.restarts > MAX_RESTARTS || self.draining.is_some() || matches!(error, SourceError::Fenced) {
+                return Err(error);
             }
-            Err(error) => self.parts.journal.write(ConsumerRestarted { error: &error, attempt: self.restarts }),
+            self.parts.journal.write(ConsumerRestarted { error: &error, attempt: self.restarts });
+            std::thread::sleep(RESTART_PAUSE * self.restarts.max(1));
+            let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, _)| topic.as_str()).collect();
+            match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
+                Ok(source) => return Ok(Self { source, unanswered_commits: 0, ..self }),
+                Err(refused) => error = refused,
+            }
         }
-        Ok(())
     }
 
     pub(super) fn turn(&mut self, commands: &Receiver<Command>) -> Result<(), SourceError> {
         if let Ok(Command::Drain { deadline, done }) = commands.try_recv() {
             self.begin_drain(deadline, done);
         }
+        self.renew_lease(Instant::now());
         self.take_answers();
         self.fill();
         self.send_batch();
@@ -182,6 +191,7 @@ impl PollLoop {
         self.advance_leaving(now)?;
         if now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
+            self.watch_stalls(now);
             self.write_status();
         }
         Ok(())
@@ -192,7 +202,7 @@ impl PollLoop {
         let room = MAX_BATCH_RECORDS.saturating_sub(self.batch.len());
         let room = if self.batch.bytes() < MAX_BATCH_BYTES { room } else { 0 };
         let max = room.min(self.intake.free());
-        if max == 0 || self.draining.is_some() {
+        if max == 0 || self.draining.is_some() || self.membership.is_doubtful() {
             // Without an answer in time the turn goes on: callbacks are to be served.
             if let Ok(answers) = self.parts.answers.recv_timeout(FILLING_WAIT) {
                 self.answered(&answers);
@@ -317,6 +327,9 @@ impl PollLoop {
             let accepted = answers.iter().filter(|answer| answer.error.is_none()).count();
             if accepted > 0 {
                 self.parts.journal.write(Committed { partitions: accepted });
+            }
+            if let Some(answer) = answers.iter().find(|answer| answer.error.is_none()) {
+                self.commit_accepted(answer.number);
             }
             for CommitAnswer { number, partition: at, error } in answers {
                 if let Some(error) = &error {

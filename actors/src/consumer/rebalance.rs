@@ -31,7 +31,7 @@ impl PollLoop {
             let (slot, epoch) = self.intake.assign(topic, *partition);
             let assignment = Assignment::new(topic.as_str().into(), *partition, slot, epoch);
             if let Some(before) = self.assignments.insert(slot, Arc::new(assignment)) {
-                before.close();
+                before.end();
             }
         }
         self.last = None;
@@ -95,9 +95,10 @@ impl PollLoop {
         });
     }
 
-    pub(super) fn sweep(&self) {
-        // When the router's mailbox is full of batches it comes to their records later, and finds them closed then.
-        if self.parts.sweep.try_send(Sweep).is_err() {
+    /// Has the handlers look again at what they hold. Tried again at the next turn where the router's mailbox is full.
+    pub(super) fn sweep(&mut self) {
+        self.sweep_wanted = self.parts.sweep.try_send(Sweep).is_err();
+        if self.sweep_wanted {
             self.check_router();
         }
     }
@@ -132,6 +133,8 @@ impl PollLoop {
                 continue;
             }
             self.end(&leaving.partitions);
+            // What is still in hand is cancelled: the next owner begins it anew.
+            self.sweep();
             self.source.release(&leaving.partitions)?;
             self.journal_rebalance(Change::Revoked, &leaving.partitions);
             self.write_status();
@@ -147,12 +150,16 @@ impl PollLoop {
         Ok(())
     }
 
+    pub(super) fn is_leaving(&self, slot: u32) -> bool {
+        self.leaving.iter().any(|leaving| leaving.slots.contains(&slot))
+    }
+
     pub(super) fn end(&mut self, partitions: &[TopicPartition]) {
         for at in partitions {
             let Some(slot) = self.intake.slot_of(&at.topic, at.partition) else { continue };
             self.intake.end(slot);
             if let Some(assignment) = self.assignments.remove(&slot) {
-                assignment.close();
+                assignment.end();
             }
         }
         self.last = None;

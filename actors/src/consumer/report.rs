@@ -6,6 +6,12 @@ use crate::kafka::TopicPartition;
 use crate::status::{ConsumerStatus, PartitionStatus};
 
 impl PollLoop {
+    /// Offset of the next record to be written, where it was measured.
+    pub(super) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
+        let at = TopicPartition { topic: topic.to_owned(), partition };
+        self.watermarks.get(&at).and_then(|(high, _)| *high)
+    }
+
     pub(super) fn journal_rebalance(&self, change: Change, partitions: &[TopicPartition]) {
         let owned = self.assignments.len();
         self.parts.journal.write(Rebalanced { change, partitions: &summary(partitions), owned });
@@ -31,6 +37,8 @@ impl PollLoop {
                     high_watermark,
                     lag,
                     in_flight: at.in_flight,
+                    leaving: self.is_leaving(at.slot),
+                    stalled: self.stalls.of(at.slot).cloned(),
                 }
             })
             .collect();

@@ -33,6 +33,8 @@ struct Assigned {
     /// The last offset the broker said it has, and how many changes it knows.
     committed: Option<i64>,
     known_changes: u64,
+    /// The next commit says it again, to hear whether this member still is one.
+    say_again: bool,
     /// A commit that is not answered yet.
     committing: Option<Committing>,
 }
@@ -50,7 +52,8 @@ impl Assigned {
         let position = self.frontier.position()?;
         let known = self.committed.or(self.first)?;
         // An assignment never takes back what it committed.
-        (position >= known && self.frontier.changes() > self.known_changes).then_some(position)
+        let news = self.frontier.changes() > self.known_changes || self.say_again;
+        (position >= known && news).then_some(position)
     }
 }
 
@@ -88,6 +91,8 @@ pub struct Commit {
 /// How one partition stands, for status and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing<'a> {
+    /// Slot.
+    pub slot: u32,
     /// Topic.
     pub topic: &'a str,
     /// Partition number.
@@ -217,6 +222,7 @@ impl Intake {
             let Some(assigned) = assigned.assigned.as_mut().filter(|_| wanted(slot)) else { continue };
             let Some(offset) = assigned.uncommitted().filter(|_| assigned.committing.is_none()) else { continue };
             let metadata = encode(offset, assigned.frontier.settled_above().into_iter());
+            assigned.say_again = false;
             assigned.committing = Some(Committing { number, offset, changes: assigned.frontier.changes() });
             commits.push(Commit { slot, offset, metadata });
         }
@@ -232,6 +238,17 @@ impl Intake {
             assigned.committed = Some(committing.offset);
             assigned.known_changes = committing.changes;
         }
+    }
+
+    /// The next commit says everything again, also what the broker has. Returns the number of the last commit before it,
+    /// and whether there is anything to say.
+    pub fn say_again(&mut self) -> (u64, bool) {
+        let mut any = false;
+        for assigned in self.slots.iter_mut().filter_map(|slot| slot.assigned.as_mut()) {
+            assigned.say_again = true;
+            any |= assigned.frontier.position().is_some();
+        }
+        (self.last_commit, any)
     }
 
     /// Whether a slot has something that the broker does not have.
@@ -258,8 +275,9 @@ impl Intake {
 
     /// How the assigned partitions stand.
     pub fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
-        self.slots.iter().filter_map(|slot| {
+        self.slots.iter().enumerate().filter_map(|(at, slot)| {
             slot.assigned.as_ref().map(|assigned| Standing {
+                slot: to_u32(at),
                 topic: &slot.topic,
                 partition: slot.partition,
                 epoch: assigned.epoch,
@@ -338,6 +356,23 @@ mod tests {
         assert!(intake.is_uncommitted(slot), "an answer to an earlier commit says nothing of this one");
         intake.commit_answered(slot, second.0, true);
         assert!(!intake.is_uncommitted(slot) && intake.begin_commit(all).1.is_empty());
+    }
+
+    #[test]
+    fn what_the_broker_has_is_said_again_where_that_is_asked_for() {
+        let mut intake = Intake::new(10, 1000);
+        let (slot, epoch) = intake.assign("t", 0);
+        assert_eq!(intake.say_again(), (0, false), "nothing polled, nothing to say");
+        take(&mut intake, slot, [0, 1]);
+        intake.answer(&settled(slot, epoch, 0));
+        let first = intake.begin_commit(all);
+        intake.commit_answered(slot, first.0, true);
+        assert!(intake.begin_commit(all).1.is_empty());
+        let (last, any) = intake.say_again();
+        let again = intake.begin_commit(all);
+        assert!(any && again.0 > last && offsets(&again) == [1]);
+        intake.commit_answered(slot, again.0, true);
+        assert!(intake.begin_commit(all).1.is_empty());
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Lanes<T> {
 #[derive(Debug)]
 struct Lane<T> {
     items: Items<T>,
-    state: State,
+    state: LaneState,
 }
 
 /// A queue whose first item costs no allocation: most lanes have no more than one.
@@ -91,9 +91,10 @@ impl<T> Items<T> {
     }
 }
 
+/// What a lane does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Stands in `ready`.
+pub enum LaneState {
+    /// It may run, and does when there is room.
     Ready,
     /// Its item is being worked on.
     Running,
@@ -113,7 +114,7 @@ impl<T> Lanes<T> {
         self.queued += 1;
         let lane = self.by_key.entry(key).or_insert_with(|| {
             self.ready.push_back(key);
-            Lane { items: Items::new(), state: State::Ready }
+            Lane { items: Items::new(), state: LaneState::Ready }
         });
         lane.items.push_back(item);
     }
@@ -126,14 +127,14 @@ impl<T> Lanes<T> {
         loop {
             let key = self.ready.pop_front()?;
             let Some(lane) = self.by_key.get_mut(&key) else { continue };
-            if lane.state != State::Ready {
+            if lane.state != LaneState::Ready {
                 continue;
             }
             let Some(item) = lane.items.pop_front() else {
                 self.by_key.remove(&key);
                 continue;
             };
-            lane.state = State::Running;
+            lane.state = LaneState::Running;
             self.running += 1;
             self.queued -= 1;
             return Some((key, item));
@@ -143,15 +144,15 @@ impl<T> Lanes<T> {
     /// Takes back a start: the item is the first of its lane again, and its lane the first to run.
     pub fn unstart(&mut self, key: LaneKey, item: T) {
         self.put_back(key, std::iter::once(item));
-        if let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Waiting) {
-            lane.state = State::Ready;
+        if let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Waiting) {
+            lane.state = LaneState::Ready;
             self.ready.push_front(key);
         }
     }
 
     /// Takes the next item of a running lane, to be worked on together with the one before it, if `accept` agrees.
     pub fn join(&mut self, key: LaneKey, accept: impl FnOnce(&T) -> bool) -> Option<T> {
-        let lane = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Running)?;
+        let lane = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Running)?;
         lane.items.first.as_ref().filter(|item| accept(item))?;
         let item = lane.items.pop_front()?;
         self.queued -= 1;
@@ -160,7 +161,7 @@ impl<T> Lanes<T> {
 
     /// Puts items of a running lane back at its head, in their order; the lane waits until [`resume`](Self::resume).
     pub fn put_back(&mut self, key: LaneKey, items: impl DoubleEndedIterator<Item = T>) {
-        let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Running) else {
+        let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Running) else {
             debug_assert!(false, "only a running lane takes items back");
             return;
         };
@@ -168,21 +169,21 @@ impl<T> Lanes<T> {
             self.queued += 1;
             lane.items.push_front(item);
         }
-        lane.state = State::Waiting;
+        lane.state = LaneState::Waiting;
         self.running -= 1;
     }
 
     /// A waiting lane may run again.
     pub fn resume(&mut self, key: LaneKey) {
-        if let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Waiting) {
-            lane.state = State::Ready;
+        if let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Waiting) {
+            lane.state = LaneState::Ready;
             self.ready.push_back(key);
         }
     }
 
     /// What a running lane worked on is settled; its next item may run.
     pub fn release(&mut self, key: LaneKey) {
-        let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == State::Running) else {
+        let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Running) else {
             debug_assert!(false, "only a running lane is released");
             return;
         };
@@ -190,7 +191,7 @@ impl<T> Lanes<T> {
         if lane.items.is_empty() {
             self.by_key.remove(&key);
         } else {
-            lane.state = State::Ready;
+            lane.state = LaneState::Ready;
             self.ready.push_back(key);
         }
     }
@@ -206,10 +207,18 @@ impl<T> Lanes<T> {
             lane.items = kept;
             // A lane that waits stays, also when it is empty: what it waits for (a dead letter, say) holds its place, and
             // `resume` is still to come.
-            lane.state != State::Ready || !lane.items.is_empty()
+            lane.state != LaneState::Ready || !lane.items.is_empty()
         });
         self.queued -= swept.len();
         swept
+    }
+
+    /// An item that is in its lane, and what the lane does. Looks at all of them: for rare questions.
+    pub fn find(&self, wanted: impl Fn(&T) -> bool) -> Option<(&T, LaneState)> {
+        self.by_key.values().find_map(|lane| {
+            let item = lane.items.first.iter().chain(&lane.items.rest).find(|item| wanted(item))?;
+            Some((item, lane.state))
+        })
     }
 
     /// Items that wait in their lane.

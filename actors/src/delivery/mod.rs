@@ -7,5 +7,7 @@ pub mod dead_letter;
 pub mod frontier;
 pub mod intake;
 pub mod lanes;
+pub mod membership;
 pub mod progress_codec;
 pub mod retry;
+pub mod stall;

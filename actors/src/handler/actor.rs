@@ -12,20 +12,25 @@ use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
+use rustc_hash::FxHashSet;
+use smallvec::smallvec;
 
+use super::dead_letters::{Letter, write};
 use super::invoke::{Invoke, Run};
+use super::item::{InHand, Item, Place};
+use super::look::{Found, Look, Whereabouts};
 use super::runs::{Running, Runs};
 use crate::answer::{Answer, Answers};
-use crate::delivery::dead_letter::{Cause, dead_letter};
-use crate::delivery::lanes::{LaneKey, Lanes, Unkeyed};
+use crate::delivery::lanes::{LaneKey, LaneState, Lanes, Unkeyed};
 use crate::delivery::retry::RetryPolicy;
 use crate::escalation::{Escalation, panic_message};
 use crate::event::Event;
 use crate::inspect::Inspector;
-use crate::journal::{DeadLetterDelayed, HandlerPanicked, Journal, Message, Routed};
+use crate::journal::{HandlerPanicked, Journal, Message, Routed};
+use crate::lease::Lease;
 use crate::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
 use crate::producer::Producer;
-use crate::record::{Record, RecordBatch};
+use crate::record::RecordBatch;
 use crate::status::HandlerCounters;
 
 /// Records of one batch for one handler.
@@ -58,51 +63,15 @@ pub struct HandlerConfig {
 pub(crate) struct Surroundings {
     pub(crate) group: String,
     pub(crate) answers: Answers,
+    pub(crate) lease: Arc<Lease>,
     pub(crate) escalation: Escalation,
     pub(crate) journal: Journal,
     pub(crate) inspector: Arc<Inspector>,
     pub(crate) counters: Arc<HandlerCounters>,
 }
 
-/// One record on its way through the handler.
-struct Item {
-    batch: Arc<RecordBatch>,
-    index: u32,
-    attempts: u32,
-    /// Microseconds since the epoch; zero before the first failure.
-    first_failure_us: i64,
-}
-
-impl Item {
-    fn record(&self) -> Record<'_> {
-        self.batch.record(self.index as usize)
-    }
-
-    fn may_start(&self) -> bool {
-        self.record().assignment().is_open()
-    }
-
-    fn answer(&self, settled: bool) -> Answer {
-        let record = self.record();
-        let assignment = record.assignment();
-        Answer { slot: assignment.slot, epoch: assignment.epoch, offset: record.offset(), settled }
-    }
-}
-
-/// Items that go to the handler in one call; those of one lane stand together, in order.
-struct Started<E> {
-    began: Instant,
-    items: Run<(LaneKey, Item)>,
-    events: Run<Event<E>>,
-}
-
-/// What came of it.
-struct Finished {
-    items: Run<(LaneKey, Item)>,
-    results: Run<HandlerResult>,
-    panicked: Option<String>,
-    began: Instant,
-}
+/// What a call to the handler gave: its answers, or the message of its panic.
+type Called = Result<Run<HandlerResult>, String>;
 
 /// The time, read once per call: reading it for everything that wants it would cost more than a small handler.
 #[derive(Clone, Copy)]
@@ -133,13 +102,13 @@ impl Clock {
 enum Waited {
     /// Its backoff is over.
     Backoff(LaneKey),
-    /// Its dead letter is acknowledged.
-    DeadLettered { lane: LaneKey, item: Item, error: HandlerError, duration: Duration, written: bool },
+    /// The fate of its dead letter is known.
+    DeadLettered { lane: LaneKey, letter: Letter, duration: Duration, written: bool },
 }
 
 type Factory<I> = Rc<dyn Fn() -> I>;
 /// A handler and what it is called with.
-type Call<I> = (Rc<I>, Started<<I as Invoke>::Event>);
+type Call<I> = (Rc<I>, Run<Event<<I as Invoke>::Event>>);
 
 /// The actor around a handler.
 ///
@@ -153,8 +122,10 @@ pub(crate) struct HandlerActor<I: Invoke> {
     factory: Factory<I>,
     handler: Rc<I>,
     lanes: Lanes<Item>,
-    runs: Box<dyn Running<Call<I>, Finished>>,
+    runs: Box<dyn Running<InHand, Call<I>, Called>>,
     waits: FuturesUnordered<LocalBoxFuture<'static, Waited>>,
+    /// Records whose dead letter is on its way.
+    dying: FxHashSet<Place>,
     answers: Vec<Answer>,
     clock: Clock,
     counted: [u64; Outcome::ALL.len()],
@@ -176,8 +147,9 @@ impl<I: Invoke> HandlerActor<I> {
             producer,
             handler: Rc::new(factory()),
             factory,
-            runs: Box::new(Runs::new(|(handler, started)| run(handler, started))),
+            runs: Box::new(Runs::new(|(handler, events)| call(handler, events))),
             waits: FuturesUnordered::new(),
+            dying: FxHashSet::default(),
             answers: Vec::new(),
             clock: Clock::start(),
             counted: [0; Outcome::ALL.len()],
@@ -187,19 +159,22 @@ impl<I: Invoke> HandlerActor<I> {
     /// Does all that can be done now.
     fn advance(&mut self, cx: &mut task::Context<'_>) {
         self.clock = Clock::start();
-        loop {
+        while self.may_act() {
             while let task::Poll::Ready(Some(waited)) = self.waits.poll_next_unpin(cx) {
                 self.waited(waited);
             }
-            while let Some(finished) = self.runs.next(cx) {
-                self.finish(finished);
+            while self.may_act()
+                && let Some((in_hand, called)) = self.runs.next(cx)
+            {
+                self.finish(in_hand, called);
             }
-            while self.runs.waiting() < I::MAX_RUNS
-                && let Some(started) = self.next_run()
+            while self.may_act()
+                && self.runs.waiting() < I::MAX_RUNS
+                && let Some((in_hand, events)) = self.next_run()
             {
                 let handler = Rc::clone(&self.handler);
-                if let Some(finished) = self.runs.begin((handler, started), cx) {
-                    self.finish(finished);
+                if let Some((in_hand, called)) = self.runs.begin(in_hand, (handler, events), cx) {
+                    self.finish(in_hand, called);
                 }
             }
             // What was begun above may have added a wait that wants its first poll.
@@ -208,6 +183,12 @@ impl<I: Invoke> HandlerActor<I> {
             }
         }
         self.flush();
+    }
+
+    /// Whether this member may still start and finish things. Without a lease (the process was frozen, so that others
+    /// may have its partitions) everything stands still; the consumer's thread sweeps when it knows more.
+    fn may_act(&self) -> bool {
+        self.around.lease.holds(self.clock.now)
     }
 
     /// Polls the waits once more; true when one was over, so that there may be more to do.
@@ -222,9 +203,10 @@ impl<I: Invoke> HandlerActor<I> {
     }
 
     /// The next items that may run together, decoded. Items that cannot run are dealt with on the way.
-    fn next_run(&mut self) -> Option<Started<I::Event>> {
-        let mut started = Started { began: self.clock.now, items: Run::new(), events: Run::new() };
-        while started.items.len() < I::MAX_EVENTS_PER_RUN
+    fn next_run(&mut self) -> Option<(InHand, Run<Event<I::Event>>)> {
+        let mut in_hand = InHand { began: self.clock.now, items: Run::new() };
+        let mut events = Run::new();
+        while in_hand.items.len() < I::MAX_EVENTS_PER_RUN
             && let Some((lane, item)) = self.lanes.start()
         {
             if !item.may_start() {
@@ -233,15 +215,15 @@ impl<I: Invoke> HandlerActor<I> {
                 continue;
             }
             let alone = item.attempts > 0;
-            if alone && !started.items.is_empty() {
+            if alone && !in_hand.items.is_empty() {
                 // An event that failed before runs alone, so that it cannot take others with it again.
                 self.lanes.unstart(lane, item);
                 break;
             }
             match decode::<I>(&item) {
                 Ok(event) => {
-                    started.events.push(event);
-                    started.items.push((lane, item));
+                    events.push(event);
+                    in_hand.items.push((lane, item));
                 }
                 Err(error) => {
                     self.fail(lane, item, error, Duration::ZERO, Vec::new());
@@ -251,22 +233,22 @@ impl<I: Invoke> HandlerActor<I> {
             if alone {
                 break;
             }
-            self.join_followers(lane, &mut started);
+            self.join_followers(lane, &mut in_hand, &mut events);
         }
-        (!started.items.is_empty()).then_some(started)
+        (!in_hand.items.is_empty()).then_some((in_hand, events))
     }
 
     /// Takes more items of a lane into the run, as long as they can run with it.
-    fn join_followers(&mut self, lane: LaneKey, started: &mut Started<I::Event>) {
-        while started.items.len() < I::MAX_EVENTS_PER_RUN {
+    fn join_followers(&mut self, lane: LaneKey, in_hand: &mut InHand, events: &mut Run<Event<I::Event>>) {
+        while in_hand.items.len() < I::MAX_EVENTS_PER_RUN {
             let mut event = None;
             let joined = self.lanes.join(lane, |item| {
                 event = (item.attempts == 0 && item.may_start()).then(|| decode::<I>(item).ok()).flatten();
                 event.is_some()
             });
             let (Some(item), Some(event)) = (joined, event) else { break };
-            started.events.push(event);
-            started.items.push((lane, item));
+            events.push(event);
+            in_hand.items.push((lane, item));
         }
     }
 
@@ -282,14 +264,16 @@ impl<I: Invoke> HandlerActor<I> {
     }
 
     /// Deals with what a call to the handler answered.
-    fn finish(&mut self, finished: Finished) {
-        if let Some(message) = finished.panicked {
+    fn finish(&mut self, InHand { began, items }: InHand, called: Called) {
+        let results = called.unwrap_or_else(|message| {
             self.around.journal.write(HandlerPanicked { handler: self.name, message: &message });
             self.around.counters.restarted(&message);
             self.renew_handler();
-        }
-        let duration = self.clock.tick().saturating_duration_since(finished.began);
-        let mut rest = finished.items.into_iter().zip(finished.results).peekable();
+            let error = HandlerError::new(ErrorKind::Panic, message);
+            smallvec![Err(error); items.len()]
+        });
+        let duration = self.clock.tick().saturating_duration_since(began);
+        let mut rest = items.into_iter().zip(results).peekable();
         while let Some(((lane, item), result)) = rest.next() {
             let Some(error) = self.settle_if_done(&item, result, duration) else {
                 if rest.peek().is_none_or(|((next, _), _)| *next != lane) {
@@ -329,17 +313,10 @@ impl<I: Invoke> HandlerActor<I> {
         let another = if error.kind.is_transient() { self.config.retry.backoff(item.attempts, random()) } else { None };
         let Some(pause) = another else {
             self.lanes.put_back(lane, followers.into_iter());
-            let write = write_dead_letter(
-                Rc::clone(&self.around),
-                self.producer.clone(),
-                self.config.retry,
-                self.name,
-                item,
-                error,
-                now,
-            );
-            let waited =
-                write.map(move |(item, error, written)| Waited::DeadLettered { lane, item, error, duration, written });
+            self.dying.insert(item.place());
+            let letter = Letter { item, handler: self.name, error, last_failure: now };
+            let write = write(Rc::clone(&self.around), self.producer.clone(), self.config.retry, letter);
+            let waited = write.map(move |(letter, written)| Waited::DeadLettered { lane, letter, duration, written });
             return self.waits.push(waited.boxed_local());
         };
         self.tell(&item, Outcome::Retry, duration, Some(&error.message));
@@ -347,10 +324,49 @@ impl<I: Invoke> HandlerActor<I> {
         self.waits.push(tokio::time::sleep(pause).map(move |()| Waited::Backoff(lane)).boxed_local());
     }
 
+    /// Cancels calls that work on records which are somebody else's now; what else they worked on goes back to its lane.
+    fn cancel_ended(&mut self) {
+        let cancelled = self.runs.cancel(&mut |in_hand| in_hand.items.iter().any(|(_, item)| item.has_ended()));
+        for InHand { items, .. } in cancelled {
+            let mut rest = items.into_iter().peekable();
+            while let Some((lane, item)) = rest.next() {
+                let of_lane =
+                    std::iter::successors(Some(item), |_| rest.next_if(|(next, _)| *next == lane).map(|of| of.1));
+                let (ended, kept): (Vec<Item>, Vec<Item>) = of_lane.partition(Item::has_ended);
+                self.answers.extend(ended.iter().map(|item| item.answer(false)));
+                self.lanes.put_back(lane, kept.into_iter());
+                self.lanes.resume(lane);
+            }
+        }
+    }
+
+    /// Where a record is, if it is here.
+    fn find(&self, place: Place) -> Option<Found> {
+        let found = |item: &Item, whereabouts| Found {
+            place,
+            handler: self.name,
+            key: item.record().key().map(|key| String::from_utf8_lossy(key).into_owned()),
+            whereabouts,
+        };
+        let in_hand = self.runs.kept().flat_map(|in_hand| &in_hand.items).find(|(_, item)| item.place() == place);
+        let in_hand = in_hand.map(|(_, item)| found(item, Whereabouts::InHand));
+        in_hand
+            .or_else(|| {
+                let (item, state) = self.lanes.find(|item| item.place() == place)?;
+                let waits = state == LaneState::Waiting;
+                Some(found(item, if waits { Whereabouts::Waiting } else { Whereabouts::Queued }))
+            })
+            .or_else(|| {
+                let dying = self.dying.contains(&place);
+                dying.then_some(Found { place, handler: self.name, key: None, whereabouts: Whereabouts::Waiting })
+            })
+    }
+
     fn waited(&mut self, waited: Waited) {
         match waited {
             Waited::Backoff(lane) => self.lanes.resume(lane),
-            Waited::DeadLettered { lane, item, error, duration, written } => {
+            Waited::DeadLettered { lane, letter: Letter { item, error, .. }, duration, written } => {
+                self.dying.remove(&item.place());
                 if written {
                     self.settle(&item, Outcome::DeadLettered, duration, Some(&error.message));
                 } else {
@@ -410,62 +426,13 @@ fn decode<I: Invoke>(item: &Item) -> Result<Event<I::Event>, HandlerError> {
 }
 
 /// Calls the handler; a panic in it ends here.
-async fn run<I: Invoke>(handler: Rc<I>, started: Started<I::Event>) -> Finished {
-    let called = AssertUnwindSafe(handler.invoke(&started.events)).catch_unwind().await;
-    let (results, panicked) = match called {
-        Ok(results) => (results, None),
-        Err(panic) => {
-            let message = panic_message(&*panic);
-            let error = HandlerError::new(ErrorKind::Panic, &message);
-            (started.items.iter().map(|_| Err(error.clone())).collect(), Some(message))
-        }
-    };
-    Finished { items: started.items, results, panicked, began: started.began }
-}
-
-/// Writes the dead letter, however long it takes: until the broker has it, the record stays owned. False where its
-/// partition went to another owner meanwhile, who handles the record again.
-async fn write_dead_letter(
-    around: Rc<Surroundings>,
-    producer: Producer,
-    pauses: RetryPolicy,
-    handler: &'static str,
-    item: Item,
-    error: HandlerError,
-    last_failure: Timestamp,
-) -> (Item, HandlerError, bool) {
-    let cause = Cause {
-        group: &around.group,
-        handler,
-        error: &error,
-        attempts: item.attempts,
-        first_failure: Timestamp::from_microsecond(item.first_failure_us).unwrap_or(last_failure),
-        last_failure,
-    };
-    let letter = dead_letter(&item.record(), &cause);
-    let mut attempt = 0;
-    let mut written = true;
-    while let Err(problem) = producer.send(letter.clone()).await {
-        if !item.may_start() {
-            written = false;
-            break;
-        }
-        attempt += 1;
-        let pause = pauses.pause(attempt, random());
-        if attempt == 1 {
-            around.counters.dead_letter_delayed(1);
-        }
-        around.journal.write(DeadLetterDelayed { handler, topic: &letter.topic, error: &problem, attempt, pause });
-        tokio::time::sleep(pause).await;
-    }
-    if attempt > 0 {
-        around.counters.dead_letter_delayed(-1);
-    }
-    (item, error, written)
+async fn call<I: Invoke>(handler: Rc<I>, events: Run<Event<I::Event>>) -> Called {
+    let called = AssertUnwindSafe(handler.invoke(&events)).catch_unwind().await;
+    called.map_err(|panic| panic_message(&*panic))
 }
 
 /// A number in 0..1 for jitter; taken from the random half of a fresh id, so that no generator has to be kept.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     let bits = uuid::Uuid::now_v7().as_u128() & u128::from(u32::MAX);
     f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
 }
@@ -517,6 +484,18 @@ impl<I: Invoke> actix::Handler<Sweep> for HandlerActor<I> {
     fn handle(&mut self, _: Sweep, _: &mut Self::Context) {
         let swept = self.lanes.sweep(|item| !item.may_start());
         self.answers.extend(swept.iter().map(|item| item.answer(false)));
-        // `Advance` is polled after each message and sends them.
+        self.cancel_ended();
+        // `Advance` is polled after each message: it sends the answers, and goes on where it had no lease.
+    }
+}
+
+impl<I: Invoke> actix::Handler<Look> for HandlerActor<I> {
+    type Result = ();
+
+    fn handle(&mut self, look: Look, _: &mut Self::Context) {
+        if let Some(found) = self.find(look.place) {
+            // A consumer's thread that is gone wants to know nothing.
+            let _ = look.found.send(found);
+        }
     }
 }

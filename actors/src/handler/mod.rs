@@ -1,7 +1,10 @@
 //! What a handler is: a type that answers for events of one contract. Everything around it is its `HandlerActor`.
 
 mod actor;
+mod dead_letters;
 mod invoke;
+mod item;
+mod look;
 mod runs;
 
 use std::future::Future;
@@ -9,6 +12,8 @@ use std::future::Future;
 pub(crate) use actor::{HandlerActor, Surroundings};
 pub use actor::{HandlerConfig, Sweep, Work};
 pub(crate) use invoke::{Each, InBatches, Invoke};
+pub use item::Place;
+pub use look::{Found, Look, Whereabouts};
 
 use crate::event::{Contract, Event};
 use crate::outcome::HandlerResult;
@@ -53,7 +58,8 @@ pub trait Handler: 'static {
 
     /// Handles one event.
     ///
-    /// At least once: after a crash the same event comes again, with the same id.
+    /// At least once: after a crash the same event comes again, with the same id. The future is dropped where it waits
+    /// when the event's partition has gone to another member, who handles it then.
     fn handle(&self, event: &Event<Self::Event>) -> impl Future<Output = HandlerResult>;
 }
 

@@ -1,5 +1,6 @@
-//! Runs futures of one type concurrently. Each is polled at once when it is added, so that one that is ready without
-//! waiting costs neither an allocation nor a wake-up.
+//! Runs futures of one type concurrently, each beside what it works on, so that this is seen while it runs and comes back
+//! when the run is cancelled. Each is polled at once when it is added, so that one that is ready without waiting costs
+//! neither an allocation nor a wake-up.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,25 +8,45 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
-/// Futures made by `make` from `I`, and polled until they are done.
-pub(super) struct Runs<M, F: Future> {
+/// Futures made by `make` from an input, and polled until they are done or cancelled.
+pub(super) struct Runs<M, K, F: Future> {
     make: M,
     /// A future's memory that the next one uses again.
     spare: Option<Pin<Box<F>>>,
-    waiting: FuturesUnordered<Pin<Box<F>>>,
+    waiting: FuturesUnordered<Waiting<K, F>>,
 }
 
-/// [`Runs`] without the types that cannot be named.
-pub(super) trait Running<I, O> {
+/// [`Runs`] without the types that cannot be named. `K` is what a run works on.
+pub(super) trait Running<K, I, O> {
     /// Begins one; gives its output when it is ready at once.
-    fn begin(&mut self, input: I, cx: &mut Context<'_>) -> Option<O>;
+    fn begin(&mut self, kept: K, input: I, cx: &mut Context<'_>) -> Option<(K, O)>;
     /// The output of one that waited, if one is ready.
-    fn next(&mut self, cx: &mut Context<'_>) -> Option<O>;
+    fn next(&mut self, cx: &mut Context<'_>) -> Option<(K, O)>;
     /// How many wait.
     fn waiting(&self) -> usize;
+    /// What those work on that wait.
+    fn kept(&self) -> Box<dyn Iterator<Item = &K> + '_>;
+    /// Drops the runs that `gone` names where they wait, and gives back what they worked on.
+    fn cancel(&mut self, gone: &mut dyn FnMut(&K) -> bool) -> Vec<K>;
 }
 
-impl<M, F: Future> Runs<M, F> {
+/// A run that waits.
+struct Waiting<K, F> {
+    /// Taken out when the future is done.
+    kept: Option<K>,
+    future: Pin<Box<F>>,
+}
+
+impl<K: Unpin, F: Future> Future for Waiting<K, F> {
+    type Output = Option<(K, F::Output)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let output = std::task::ready!(self.future.as_mut().poll(cx));
+        Poll::Ready(self.kept.take().map(|kept| (kept, output)))
+    }
+}
+
+impl<M, K, F: Future> Runs<M, K, F> {
     pub(super) fn new<I>(make: M) -> Self
     where
         M: Fn(I) -> F,
@@ -34,8 +55,8 @@ impl<M, F: Future> Runs<M, F> {
     }
 }
 
-impl<I, O, M: Fn(I) -> F, F: Future<Output = O>> Running<I, O> for Runs<M, F> {
-    fn begin(&mut self, input: I, cx: &mut Context<'_>) -> Option<O> {
+impl<K: Unpin, I, O, M: Fn(I) -> F, F: Future<Output = O>> Running<K, I, O> for Runs<M, K, F> {
+    fn begin(&mut self, kept: K, input: I, cx: &mut Context<'_>) -> Option<(K, O)> {
         let future = (self.make)(input);
         let mut place = match self.spare.take() {
             None => Box::pin(future),
@@ -47,22 +68,41 @@ impl<I, O, M: Fn(I) -> F, F: Future<Output = O>> Running<I, O> for Runs<M, F> {
         if let Poll::Ready(output) = place.as_mut().poll(cx) {
             // The finished future stays in its place until the next one takes it: it holds nothing any more.
             self.spare = Some(place);
-            Some(output)
+            Some((kept, output))
         } else {
-            self.waiting.push(place);
+            self.waiting.push(Waiting { kept: Some(kept), future: place });
             None
         }
     }
 
-    fn next(&mut self, cx: &mut Context<'_>) -> Option<O> {
+    fn next(&mut self, cx: &mut Context<'_>) -> Option<(K, O)> {
         match self.waiting.poll_next_unpin(cx) {
-            Poll::Ready(output) => output,
+            Poll::Ready(output) => output.flatten(),
             Poll::Pending => None,
         }
     }
 
     fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    fn kept(&self) -> Box<dyn Iterator<Item = &K> + '_> {
+        Box::new(self.waiting.iter().filter_map(|run| run.kept.as_ref()))
+    }
+
+    fn cancel(&mut self, gone: &mut dyn FnMut(&K) -> bool) -> Vec<K> {
+        if !self.waiting.iter().any(|run| run.kept.as_ref().is_some_and(&mut *gone)) {
+            return Vec::new();
+        }
+        let mut cancelled = Vec::new();
+        // Those that stay are polled once more, which costs nothing that matters: this is rare.
+        for mut run in std::mem::take(&mut self.waiting) {
+            match run.kept.take_if(|kept| gone(kept)) {
+                Some(kept) => cancelled.push(kept),
+                None => self.waiting.push(run),
+            }
+        }
+        cancelled
     }
 }
 
@@ -74,20 +114,43 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_is_ready_comes_at_once_and_the_rest_when_it_is() {
-        let mut runs = Runs::new(|input: (u32, Option<oneshot::Receiver<()>>)| async move {
-            if let Some(gate) = input.1 {
+    type Gate = Option<oneshot::Receiver<()>>;
+
+    fn runs() -> impl Running<u32, Gate, &'static str> {
+        Runs::new(|gate: Gate| async move {
+            if let Some(gate) = gate {
                 gate.await.unwrap();
             }
-            input.0
-        });
+            "done"
+        })
+    }
+
+    #[test]
+    fn what_is_ready_comes_at_once_and_the_rest_when_it_is() {
+        let mut runs = runs();
         let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(runs.begin((1, None), &mut cx), Some(1));
+        assert_eq!(runs.begin(1, None, &mut cx), Some((1, "done")));
         let (open, gate) = oneshot::channel();
-        assert_eq!(runs.begin((2, Some(gate)), &mut cx), None);
-        assert_eq!((runs.begin((3, None), &mut cx), runs.next(&mut cx), runs.waiting()), (Some(3), None, 1));
+        assert_eq!(runs.begin(2, Some(gate), &mut cx), None);
+        let third = runs.begin(3, None, &mut cx);
+        assert_eq!((third, runs.next(&mut cx), runs.waiting()), (Some((3, "done")), None, 1));
         open.send(()).unwrap();
-        assert_eq!((runs.next(&mut cx), runs.waiting()), (Some(2), 0));
+        assert_eq!((runs.next(&mut cx), runs.waiting()), (Some((2, "done")), 0));
+    }
+
+    #[test]
+    fn a_cancelled_run_is_dropped_and_what_it_worked_on_comes_back_while_the_others_go_on() {
+        let mut runs = runs();
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut one, gate) = oneshot::channel();
+        assert_eq!(runs.begin(1, Some(gate), &mut cx), None);
+        let (other, gate) = oneshot::channel();
+        assert_eq!(runs.begin(2, Some(gate), &mut cx), None);
+        assert_eq!(runs.kept().copied().sum::<u32>(), 3);
+        assert_eq!(runs.cancel(&mut |kept| *kept == 1), [1]);
+        assert!(one.poll_closed(&mut cx).is_ready(), "its future is gone");
+        assert_eq!((runs.next(&mut cx), runs.waiting()), (None, 1));
+        other.send(()).unwrap();
+        assert_eq!(runs.next(&mut cx), Some((2, "done")));
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::problem::{Problem, get};
 use crate::escalation::Escalation;
 use crate::kafka::Sink;
-use crate::status::{ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus};
+use crate::status::{ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus, StallStatus};
 
 /// Everything that is measured of a service, for whoever asks.
 #[derive(Clone)]
@@ -63,7 +63,13 @@ impl Health {
     /// Readiness as measured now.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        self.judge(&self.consumer.status(), &self.handlers())
+        self.judge(&self.consumer(), &self.handlers())
+    }
+
+    /// How the consumer stands now.
+    #[must_use]
+    pub fn consumer(&self) -> ConsumerStatus {
+        self.consumer.status()
     }
 
     /// How the handlers stand now.
@@ -87,6 +93,14 @@ impl Health {
             ConsumerState::Assigned if consumer.broker_reachable => {}
             ConsumerState::Assigned => reasons.push("the consumer reaches no broker".to_owned()),
             state => reasons.push(format!("the consumer is {state:?}").to_lowercase()),
+        }
+        for partition in &consumer.partitions {
+            if let Some(StallStatus { offset, key, handler, why, seconds }) = &partition.stalled {
+                let key = key.as_ref().map_or(String::new(), |key| format!(" (key {key})"));
+                let (topic, number) = (&partition.topic, partition.partition);
+                reasons
+                    .push(format!("{topic}/{number} stands at offset {offset}{key} for {seconds} s: {handler}, {why}"));
+            }
         }
         for handler in handlers.iter().filter(|handler| handler.delayed_dead_letters > 0) {
             let count = handler.delayed_dead_letters;

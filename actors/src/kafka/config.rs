@@ -37,6 +37,8 @@ pub struct KafkaConfig {
     pub broker: Broker,
     /// Consumer group.
     pub group: String,
+    /// Identity within the group that outlives the process (static membership).
+    pub instance_id: Option<String>,
     /// Name of the client in the broker's logs and quotas.
     pub client_id: String,
     /// How long a record may wait for its acknowledgement.
@@ -51,6 +53,7 @@ impl fmt::Debug for KafkaConfig {
         f.debug_struct("KafkaConfig")
             .field("bootstrap", &self.broker.bootstrap())
             .field("group", &self.group)
+            .field("instance_id", &self.instance_id)
             .field("client_id", &self.client_id)
             .field("delivery_timeout", &self.delivery_timeout)
             .field("properties", &self.properties.keys().collect::<Vec<_>>())
@@ -59,9 +62,10 @@ impl fmt::Debug for KafkaConfig {
 }
 
 /// Properties that the delivery guarantees stand on; passing them through is refused.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "bootstrap.servers",
     "group.id",
+    "group.instance.id",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.idempotence",
@@ -143,6 +147,9 @@ impl KafkaConfig {
             .set("queued.min.messages", "10000")
             // Of the default 64 MiB nothing is gained.
             .set("queued.max.messages.kbytes", "16384");
+        if let Some(id) = &self.instance_id {
+            config.set("group.instance.id", id);
+        }
         match &self.broker {
             Broker::Cluster(_) if self.new_group_protocol() => {}
             Broker::Cluster(_) => {
@@ -238,6 +245,7 @@ mod tests {
         let config = KafkaConfig {
             broker: Broker::Cluster("localhost:9092".into()),
             group: "g".into(),
+            instance_id: None,
             client_id: "c".into(),
             delivery_timeout: Duration::from_secs(1),
             properties: [("sasl.password".to_owned(), "s3cret".to_owned())].into(),

@@ -78,9 +78,15 @@ pub enum SourceError {
     /// The client could not be made.
     #[error("the consumer could not be made: {0}")]
     Open(KafkaError),
-    /// The client met a fatal error.
+    /// The client met a fatal error, or refuses what a member must be able to do.
     #[error("the consumer met a fatal error: {0}")]
     Fatal(KafkaError),
+    /// A younger member has taken over this member's instance id.
+    #[error("another member of the group has taken over the same KAFKA_GROUP_INSTANCE_ID")]
+    Fenced,
+    /// The group still knows a member with this instance id, and lets no other in until it has left or timed out.
+    #[error("the group still has a member with the same KAFKA_GROUP_INSTANCE_ID")]
+    Unreleased,
     /// A record came outside the forwarded queue: taking it in could break the order of its partition.
     #[error("a record of {topic}/{partition} came outside the queue")]
     Astray {
@@ -188,12 +194,21 @@ impl Source {
                         partition: record.partition(),
                     });
                 }
-                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(SourceError::Fatal(error)),
-                // An error has been written to the journal by the context's `error`.
-                None | Some(Err(_)) => {}
+                Some(Err(error)) => self.check(error)?,
+                None => {}
             }
         }
         Ok(events)
+    }
+
+    /// An error has been written to the journal by the context's `error`; a fatal one ends this source besides.
+    fn check(&self, error: KafkaError) -> Result<(), SourceError> {
+        match self.consumer.consumer().client().fatal_error() {
+            None => Ok(()),
+            Some((RDKafkaErrorCode::FencedInstanceId, _)) => Err(SourceError::Fenced),
+            Some((RDKafkaErrorCode::UnreleasedInstanceId, _)) => Err(SourceError::Unreleased),
+            Some(_) => Err(SourceError::Fatal(error)),
+        }
     }
 
     /// Answers [`SourceEvent::Assigned`]: fetching begins at the committed offsets.

@@ -8,6 +8,7 @@ mod cluster;
 mod dead_letters;
 mod flow;
 mod group;
+mod members;
 mod restart;
 mod tls;
 mod topics;

@@ -1,36 +1,12 @@
 //! A handler that panics costs failed attempts of the event in hand, and nothing else.
 
-// A test that cannot go on panics; that is what its unwraps are for.
-#![allow(clippy::unwrap_used, missing_docs)]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use actors::escalation::Escalation;
-use actors::event::{Cause, NewEvent};
-use actors::journal::Journal;
-use actors::kafka::{Broker, EmbeddedBroker, KafkaConfig, Sink};
-use actors::settings::{Defaults, Settings, Variables};
-use actors::{BatchHandler, Contract, Done, Event, Handler, HandlerResult, Route, ServiceBuilder};
-use serde::{Deserialize, Serialize};
+use actors::{BatchHandler, Done, Event, Handler, HandlerResult, Route};
 
-#[derive(Serialize, Deserialize, schemars::JsonSchema, garde::Validate)]
-struct Step {
-    #[garde(skip)]
-    key: String,
-    #[garde(skip)]
-    number: u32,
-    #[garde(skip)]
-    poison: bool,
-}
-
-impl Contract for Step {
-    const TYPE: &'static str = "step.v1";
-    fn key(&self) -> Option<String> {
-        Some(self.key.clone())
-    }
-}
+use crate::kit::{Publisher, Step, TOPIC, broker, service, wait_for, wait_until_ready};
 
 /// What the handlers of a test saw.
 #[derive(Clone, Default)]
@@ -93,33 +69,16 @@ const STEPS: u32 = 200;
 /// Sends steps of some keys, one of them poisonous now and then, through a handler, and checks what every handler owes.
 fn healthy_events_are_handled_in_order_and_poison_is_dead_lettered(route: impl FnOnce(Seen) -> Route + 'static) {
     actix::System::new().block_on(async {
-        let variables: Variables = [("RETRY_ATTEMPTS", "3"), ("RETRY_BACKOFF_MS", "1"), ("RUST_LOG", "off")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-        let defaults = Defaults { service: "probe", port: 0, management_port: 0 };
-        let settings = Settings::from_variables(defaults, false, variables, Vec::new()).unwrap();
-        actors::telemetry::init(settings.log_format, &settings.log_filter);
-        let broker = Broker::Embedded(Arc::new(EmbeddedBroker::start().unwrap()));
+        let broker = broker();
         let seen = Seen::default();
-        let service = ServiceBuilder::new(settings, broker.clone()).route(route(seen.clone())).start().unwrap();
-        wait_for("readiness", || service.health().readiness().ready).await;
-
-        let kafka = KafkaConfig {
-            broker,
-            group: "none".to_owned(),
-            client_id: "test".to_owned(),
-            delivery_timeout: Duration::from_secs(30),
-            properties: [].into(),
-        };
-        let sink = Sink::open(&kafka, &Journal::new("test"), &Escalation::default()).unwrap();
+        let service = service(&broker, &[], route(seen.clone()));
+        wait_until_ready(&service).await;
+        let publisher = Publisher::new(&broker);
         let mut expected = Vec::new();
         let mut poisonous = 0;
         for number in 0..STEPS {
             let step = Step { key: format!("k{}", number % KEYS), number, poison: number % 31 == 7 };
-            let event = NewEvent::triggered("test", "steps", &step, &Cause::default()).unwrap();
-            let (reply, fate) = tokio::sync::oneshot::channel();
-            sink.send(&event.record, reply);
-            fate.await.unwrap().unwrap();
+            publisher.publish(&step).await;
             if step.poison {
                 poisonous += 1;
             } else {
@@ -148,24 +107,16 @@ fn healthy_events_are_handled_in_order_and_poison_is_dead_lettered(route: impl F
     });
 }
 
-async fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !reached() {
-        assert!(began.elapsed() < Duration::from_mins(1), "waited for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[test]
 fn a_panic_costs_failed_attempts_of_the_event_in_hand_and_nothing_else() {
     healthy_events_are_handled_in_order_and_poison_is_dead_lettered(|seen| {
-        Route::each("steps", move |_| Probe::new(&seen))
+        Route::each(TOPIC, move |_| Probe::new(&seen))
     });
 }
 
 #[test]
 fn a_panic_in_a_batch_takes_nobody_with_it() {
     healthy_events_are_handled_in_order_and_poison_is_dead_lettered(|seen| {
-        Route::batched("steps", move |_| Batches(Probe::new(&seen)))
+        Route::batched(TOPIC, move |_| Batches(Probe::new(&seen)))
     });
 }

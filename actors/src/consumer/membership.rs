@@ -1,0 +1,42 @@
+//! The member's lease: renewed while its thread turns; after a standstill only when the broker has confirmed it.
+
+use std::time::Instant;
+
+use super::poll::PollLoop;
+use crate::delivery::membership::{LEASE, Turn};
+use crate::journal::{MembershipConfirmed, MembershipDoubted};
+
+impl PollLoop {
+    /// To be called at every turn, before anything else.
+    pub(super) fn renew_lease(&mut self, now: Instant) {
+        let turn = self.membership.turn(now, !self.assignments.is_empty());
+        self.act(turn, now);
+        if self.sweep_wanted {
+            self.sweep();
+        }
+    }
+
+    pub(super) fn commit_accepted(&mut self, number: u64) {
+        if let Some(turn) = self.membership.commit_accepted(number) {
+            self.parts.journal.write(MembershipConfirmed);
+            self.act(turn, Instant::now());
+        }
+    }
+
+    fn act(&mut self, turn: Turn, now: Instant) {
+        match turn {
+            Turn::Certain => self.parts.lease.renew(now + LEASE),
+            Turn::CertainAgain => {
+                self.parts.lease.renew(now + LEASE);
+                self.sweep();
+            }
+            Turn::Doubted { gap } => {
+                self.parts.journal.write(MembershipDoubted { gap });
+                let (last_commit, can_ask) = self.intake.say_again();
+                self.membership.ask(last_commit, can_ask);
+                self.next_commit = now;
+            }
+            Turn::Doubtful => {}
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The lease: until when the handlers may act on what this member holds. The consumer's thread renews it while it turns.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Ends by itself when nobody renews it: a process that was frozen finds it ended before it does anything else.
+///
+/// The idea is that of Gray and Cheriton's leases (1989): a right that expires needs nobody to take it away.
+#[derive(Debug)]
+pub struct Lease {
+    origin: Instant,
+    /// Nanoseconds after `origin`.
+    until: AtomicU64,
+}
+
+impl Lease {
+    /// A lease that has ended.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { origin: now, until: AtomicU64::new(0) }
+    }
+
+    /// It holds until then.
+    pub fn renew(&self, until: Instant) {
+        // Relaxed: whoever reads an older value finds it ended too early, and never too late.
+        self.until.store(self.nanos(until), Ordering::Relaxed);
+    }
+
+    /// Whether it holds.
+    #[must_use]
+    pub fn holds(&self, now: Instant) -> bool {
+        self.nanos(now) < self.until.load(Ordering::Relaxed)
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn it_ends_by_itself_where_nobody_renews_it() {
+        let begin = Instant::now();
+        let lease = Lease::new(begin);
+        assert!(!lease.holds(begin));
+        lease.renew(begin + Duration::from_secs(3));
+        assert!(lease.holds(begin) && lease.holds(begin + Duration::from_millis(2_999)));
+        assert!(!lease.holds(begin + Duration::from_secs(3)));
+    }
+}

@@ -1,0 +1,84 @@
+//! A contract, a service around a route, and events for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actors::escalation::Escalation;
+use actors::event::{Cause, NewEvent};
+use actors::journal::Journal;
+use actors::kafka::{Broker, EmbeddedBroker, KafkaConfig, Sink};
+use actors::service::Service;
+use actors::settings::{Defaults, Settings, Variables};
+use actors::{Contract, Route, ServiceBuilder};
+use serde::{Deserialize, Serialize};
+
+/// Where the steps go.
+pub(crate) const TOPIC: &str = "steps";
+
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema, garde::Validate)]
+pub(crate) struct Step {
+    #[garde(skip)]
+    pub(crate) key: String,
+    #[garde(skip)]
+    pub(crate) number: u32,
+    #[garde(skip)]
+    pub(crate) poison: bool,
+}
+
+impl Contract for Step {
+    const TYPE: &'static str = "step.v1";
+    fn key(&self) -> Option<String> {
+        Some(self.key.clone())
+    }
+}
+
+pub(crate) fn broker() -> Broker {
+    Broker::Embedded(Arc::new(EmbeddedBroker::start().unwrap()))
+}
+
+/// A running service with one route.
+pub(crate) fn service(broker: &Broker, variables: &[(&str, &str)], route: Route) -> Service {
+    let variables = [("RETRY_ATTEMPTS", "3"), ("RETRY_BACKOFF_MS", "1"), ("RUST_LOG", "off")].iter().chain(variables);
+    let variables: Variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let defaults = Defaults { service: "probe", port: 0, management_port: 0 };
+    let settings = Settings::from_variables(defaults, false, variables, Vec::new()).unwrap();
+    actors::telemetry::init(settings.log_format, &settings.log_filter);
+    ServiceBuilder::new(settings, broker.clone()).route(route).start().unwrap()
+}
+
+/// Publishes steps.
+pub(crate) struct Publisher(Sink);
+
+impl Publisher {
+    pub(crate) fn new(broker: &Broker) -> Self {
+        let kafka = KafkaConfig {
+            broker: broker.clone(),
+            group: "none".to_owned(),
+            instance_id: None,
+            client_id: "test".to_owned(),
+            delivery_timeout: Duration::from_secs(30),
+            properties: [].into(),
+        };
+        Self(Sink::open(&kafka, &Journal::new("test"), &Escalation::default()).unwrap())
+    }
+
+    /// Publishes a step and waits until the broker has it; gives its partition.
+    pub(crate) async fn publish(&self, step: &Step) -> i32 {
+        let event = NewEvent::triggered("test", TOPIC, step, &Cause::default()).unwrap();
+        let (reply, fate) = tokio::sync::oneshot::channel();
+        self.0.send(&event.record, reply);
+        fate.await.unwrap().unwrap().partition
+    }
+}
+
+pub(crate) async fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !reached() {
+        assert!(began.elapsed() < Duration::from_mins(1), "waited for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn wait_until_ready(service: &Service) {
+    wait_for("readiness", || service.health().readiness().ready).await;
+}

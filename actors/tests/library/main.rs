@@ -1,0 +1,9 @@
+//! The library as a team uses it: services of the tests' own, on an embedded broker.
+
+// A test that cannot go on panics; that is what its unwraps are for.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod kit;
+mod moves;
+mod panics;
+mod stalls;

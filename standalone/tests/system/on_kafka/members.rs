@@ -1,0 +1,153 @@
+//! Members that stand still, and members that keep their identity over a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+use super::{Groups, assigned, on};
+use crate::kit::{Out, Place, Program, Raw, Start, new_user, wait_for};
+
+const TOPIC: &str = "user.events";
+
+/// When each event of the topic was settled first and last, in the words of the journal: RFC 3339, which sorts by time.
+fn settled_at(program: &Program) -> BTreeMap<Place, (String, String)> {
+    let mut settled: BTreeMap<Place, (String, String)> = BTreeMap::new();
+    for entry in program.journal("routed").iter().filter(|entry| entry["topic"] == TOPIC) {
+        let number = |name: &str| entry[name].as_i64().unwrap();
+        let place = (i32::try_from(number("partition")).unwrap(), number("offset"));
+        let at = entry["timestamp"].as_str().unwrap().to_owned();
+        settled.entry(place).and_modify(|(_, last)| last.clone_from(&at)).or_insert((at.clone(), at));
+    }
+    settled
+}
+
+fn write_events(raw: &Raw, count: usize) {
+    let events: Vec<Out> = (0..count)
+        .map(|_| {
+            let user = new_user();
+            let event = json!({"userId": user, "action": "user_created", "data": {"fullName": "M"}}).to_string();
+            Out::new(TOPIC, user, event)
+        })
+        .collect();
+    raw.send_all(&events);
+}
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_a_member_frozen_past_its_session_timeout_starts_and_finishes_nothing_that_it_held() {
+    let kafka = Cluster::start(&[]);
+    let raw = Raw::new(kafka.brokers());
+    // Where topics have partitions alike, the assignors give one member the one topic, and the other the other.
+    raw.create_topic("micro-1.events", 1);
+    let groups = Groups::new();
+    // One event at a time, so that thousands stand in the lanes when it freezes.
+    let start = || on(Start::one("micro-2"), kafka.brokers(), &groups).env("MAX_IN_FLIGHT", "1").start();
+    let frozen = start().ready();
+    let all = assigned(&frozen, "micro-2");
+    let other = start().ready();
+    wait_for("both to have partitions", || {
+        let (one, other) = (assigned(&frozen, "micro-2"), assigned(&other, "micro-2"));
+        let of_topic = |share: &BTreeSet<(String, i64)>| share.iter().any(|(topic, _)| topic == TOPIC);
+        (of_topic(&one) && of_topic(&other) && &one | &other == all).then_some(())
+    });
+    write_events(&raw, 4_000);
+    wait_for("the first events", || (settled_at(&frozen).len() > 50).then_some(()));
+    let held = frozen.status("micro-2")["consumer"]["inFlight"].as_u64().unwrap();
+    assert!(held > 100, "it holds {held}");
+
+    frozen.signal(libc::SIGSTOP);
+    wait_for("the other to have all", || (assigned(&other, "micro-2") == all).then_some(()));
+    raw.wait_until_all_is_committed(&groups.micro_2, TOPIC);
+    frozen.signal(libc::SIGCONT);
+    wait_for("it to hear of its loss", || (!frozen.journal("partitions lost").is_empty()).then_some(()));
+    wait_for("it to have a share again", || (!assigned(&frozen, "micro-2").is_empty()).then_some(()));
+
+    assert_eq!(frozen.journal("stood still: holds everything until the broker confirms its membership").len(), 1);
+    let (by_frozen, by_other) = (settled_at(&frozen), settled_at(&other));
+    let late: Vec<_> = by_frozen
+        .iter()
+        .filter(|(place, (_, last))| by_other.get(place).is_some_and(|(first, _)| last > first))
+        .collect();
+    assert!(late.is_empty(), "handled after the other had handled them: {late:?}");
+    assert_eq!(by_frozen.keys().chain(by_other.keys()).collect::<BTreeSet<_>>().len(), 4_000);
+}
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_a_member_frozen_for_less_than_its_session_timeout_goes_on_where_it_stood() {
+    let kafka = Cluster::start(&[]);
+    let raw = Raw::new(kafka.brokers());
+    let groups = Groups::new();
+    let start = on(Start::one("micro-2"), kafka.brokers(), &groups).env("MAX_IN_FLIGHT", "1");
+    let program = start.env("KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "30000").start().ready();
+    write_events(&raw, 2_000);
+    wait_for("the first events", || (settled_at(&program).len() > 50).then_some(()));
+    program.signal(libc::SIGSTOP);
+    // Longer than the lease: this is the very thing under test, and nothing else tells that it has ended.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    program.signal(libc::SIGCONT);
+    raw.wait_until_all_is_committed(&groups.micro_2, TOPIC);
+    assert_eq!(program.journal("membership confirmed").len(), 1);
+    assert!(program.journal("partitions lost").is_empty());
+    let routed = program.journal("routed").len();
+    assert_eq!((routed, settled_at(&program).len()), (2_000, 2_000), "each was handled once");
+}
+
+/// How often partitions came to a program or left it. A rebalance in which it keeps what it has moves none.
+fn moves(program: &Program) -> usize {
+    let rebalanced = program.journal("rebalanced").into_iter().filter(|entry| entry["partitions"] != "");
+    rebalanced.count() + program.journal("partitions lost").len()
+}
+
+#[track_caller]
+fn a_restarted_member_gets_its_partitions_back(settings: &[(&str, &str)]) {
+    let kafka = Cluster::start(&[]);
+    let groups = Groups::new();
+    let start = |id: &str| {
+        let start = on(Start::one("micro-2"), kafka.brokers(), &groups).env("KAFKA_GROUP_INSTANCE_ID", id);
+        settings.iter().fold(start, |start, (name, value)| start.env(name, value)).start().ready()
+    };
+    let mut one = start("one");
+    let all = assigned(&one, "micro-2");
+    let other = start("other");
+    let share = wait_for("both to have partitions", || {
+        let (one, other) = (assigned(&one, "micro-2"), assigned(&other, "micro-2"));
+        (!one.is_empty() && !other.is_empty() && &one | &other == all).then_some(one)
+    });
+    let before = moves(&other);
+    assert!(one.stop().success());
+    let one = start("one");
+    wait_for("its partitions", || (assigned(&one, "micro-2") == share).then_some(()));
+    assert_eq!(moves(&other), before, "the other member keeps what it has");
+}
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_a_member_with_an_instance_id_gets_its_partitions_back_after_a_restart_and_no_other_moves() {
+    a_restarted_member_gets_its_partitions_back(&[("KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "30000")]);
+}
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_a_member_with_an_instance_id_gets_its_partitions_back_and_no_other_moves_in_the_new_group_protocol_too() {
+    a_restarted_member_gets_its_partitions_back(&[("KAFKA_PROPERTY_GROUP_PROTOCOL", "consumer")]);
+}
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_of_two_members_with_one_instance_id_the_older_ends_and_names_the_setting() {
+    let kafka = Cluster::start(&[]);
+    let groups = Groups::new();
+    let start = || on(Start::one("micro-2"), kafka.brokers(), &groups).env("KAFKA_GROUP_INSTANCE_ID", "one").start();
+    let mut older = start().ready();
+    let younger = start().ready();
+    let status = older.ended();
+    assert_eq!(status.code(), Some(78), "{}", older.output());
+    let failed: Vec<Value> = older.journal("failed");
+    assert!(
+        failed.iter().any(|entry| entry["error"].as_str().unwrap().contains("KAFKA_GROUP_INSTANCE_ID")),
+        "{failed:?}"
+    );
+    assert!(!assigned(&younger, "micro-2").is_empty());
+}
