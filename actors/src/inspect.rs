@@ -249,8 +249,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::assignment::Assignment;
     use crate::event::header;
-    use crate::record::{Assignment, BatchPool, RawRecord, RecordBatch};
+    use crate::record::{BatchPool, RawRecord, RecordBatch};
 
     fn batch(offset: i64, id: Option<&str>) -> RecordBatch {
         let assignment = Arc::new(Assignment::new("t".into(), 3, 0, 1));

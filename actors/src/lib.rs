@@ -59,9 +59,11 @@
 //! - [`kafka`]: the only room that knows rdkafka.
 //! - [`journal`]: every observable thing, its log line and its metric.
 //! - [`delivery`]: the decisions, pure.
-//! - [`event`], [`escalation`], [`answer`], [`lease`], [`record`], [`outcome`]: the words that all of them use.
+//! - [`event`], [`escalation`], [`answer`], [`lease`], [`record`],
+//!   [`assignment`], [`outcome`]: the words that all of them use.
 
 pub mod answer;
+pub mod assignment;
 pub mod consumer;
 pub mod delivery;
 pub mod escalation;

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use actors::answer::Answer;
+use actors::assignment::PartitionSeed;
 use actors::delivery::intake::{Commit, Effect, Intake, Resume, Tracking};
 use actors::delivery::lanes::{LaneKey, Lanes, Unkeyed};
 use actors::delivery::progress_codec;
 use actors::delivery::retry::RetryPolicy;
-use actors::record::PartitionSeed;
 
 use crate::Sabotage;
 use crate::history::{History, Known, Record, Violation};

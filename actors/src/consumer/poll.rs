@@ -13,13 +13,14 @@ use actix::dev::SendError;
 
 use super::stall::Stalls;
 use super::{Command, ConsumerParts};
+use crate::assignment::Assignment;
 use crate::delivery::intake::{Commit, Effect, Intake, Tracking};
 use crate::delivery::membership::Membership;
 use crate::journal::{
     BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
 };
 use crate::kafka::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
-use crate::record::{Assignment, BatchPool, RecordBatch};
+use crate::record::{BatchPool, RecordBatch};
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ConsumerState;
 

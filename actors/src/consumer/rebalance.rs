@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::poll::{Draining, Leaving, PollLoop};
+use crate::assignment::Assignment;
 use crate::delivery::intake::Resume;
 use crate::handler::Sweep;
 use crate::journal::{Change, DrainTimedOut, ProgressUnread};
 use crate::kafka::{PartitionOffset, SourceError, TopicPartition};
-use crate::record::Assignment;
 use crate::status::ConsumerState;
 
 /// A final commit that is not answered by then is given up: its records are repeated.

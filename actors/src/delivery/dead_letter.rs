@@ -93,7 +93,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::record::{Assignment, BatchPool, RawRecord};
+    use crate::assignment::Assignment;
+    use crate::record::{BatchPool, RawRecord};
 
     #[test]
     fn it_keeps_every_byte_and_says_where_from_and_why() {

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use crate::record::PartitionSeed;
+use crate::assignment::PartitionSeed;
 
 /// What happens to the order of records without a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
