@@ -17,7 +17,9 @@ use crate::consumer::{ConsumerConfig, ConsumerParts, Drain, KafkaConsumerActor};
 use crate::delivery::dead_letter;
 use crate::delivery::lanes::Unkeyed;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
-use crate::handler::{BatchHandler, Each, Handler, HandlerActor, HandlerConfig, InBatches, Invoke, Surroundings};
+use crate::handler::{
+    BatchHandler, Each, Handler, HandlerActor, HandlerConfig, InBatches, InFlight, Invoke, Share, Surroundings,
+};
 use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
@@ -40,7 +42,7 @@ const HTTP_SHUTDOWN_SECONDS: u64 = 5;
 /// How long a shutdown waits for records on their way to the broker.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 
-type StartHandler = Box<dyn FnOnce(&Producer, Surroundings) -> RouteTarget + Send>;
+type StartHandler = Box<dyn FnOnce(&Producer, Surroundings, Share) -> RouteTarget + Send>;
 
 /// A topic and the handler that its events go to.
 pub struct Route {
@@ -71,10 +73,10 @@ impl Route {
     fn new<H, I: Invoke>(topic: &str, make: impl Fn(&Producer) -> I + Send + 'static) -> Self {
         let handler = short_name::<H>();
         let start = move |config: HandlerConfig| -> StartHandler {
-            Box::new(move |producer: &Producer, around: Surroundings| {
+            Box::new(move |producer: &Producer, around: Surroundings, share: Share| {
                 let (own, producer) = (producer.clone(), producer.clone());
                 let factory = Rc::new(move || make(&own));
-                let actor = HandlerActor::new(handler, config, around, producer, factory).start();
+                let actor = HandlerActor::new(handler, config, around, share, producer, factory).start();
                 RouteTarget {
                     work: actor.clone().recipient(),
                     sweep: actor.clone().recipient(),
@@ -208,11 +210,7 @@ impl ServiceBuilder {
             .into_iter()
             .zip(counters)
             .map(|(route, (_, _, counters))| {
-                let config = HandlerConfig {
-                    max_in_flight: settings.max_in_flight,
-                    retry: settings.retry,
-                    unkeyed: route.unkeyed,
-                };
+                let config = HandlerConfig { retry: settings.retry, unkeyed: route.unkeyed };
                 let around = Surroundings {
                     group: settings.group.clone(),
                     answers: answers.clone(),
@@ -273,9 +271,11 @@ impl ConsumerStart {
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
         let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink), journal.clone());
+        let shares = InFlight::shares(settings.max_in_flight, handlers.len());
         let routes: RouteTable = handlers
             .into_iter()
-            .map(|(topic, start, around)| (topic.as_str().into(), start(&producer, around)))
+            .zip(shares)
+            .map(|((topic, start, around), share)| (topic.as_str().into(), start(&producer, around, share)))
             .collect();
         let waiting = Arc::new(AtomicUsize::new(0));
         let router = RouterActor::new(routes, Arc::clone(&waiting), escalation.clone()).start();

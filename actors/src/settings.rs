@@ -66,7 +66,7 @@ pub const VARIABLES: [Variable; 25] = [
     ),
     variable("HTTP_WORKERS", "2", "threads that serve HTTP, 1 to 64"),
     variable("PUBLISH_DEADLINE_MS", "5000", "until a request to publish is answered, 100 to 60000"),
-    variable("MAX_IN_FLIGHT", "1000", "events that a handler works on at once, 1 to 100000"),
+    variable("MAX_IN_FLIGHT", "1000", "events that the service works on at once, shared by its handlers, 1 to 100000"),
     variable("MAX_IN_FLIGHT_RECORDS", "8192", "records between poll and settlement, 1 to 1000000"),
     variable("MAX_IN_FLIGHT_BYTES", "67108864", "bytes between poll and settlement, 1048576 to 4294967296"),
     variable("COMMIT_INTERVAL_MS", "200", "between commits while there is something to commit, 10 to 60000"),
@@ -121,7 +121,7 @@ pub struct Settings {
     pub http_workers: usize,
     /// Until a request to publish is answered.
     pub publish_deadline: Duration,
-    /// Events that a handler works on at once.
+    /// Events that the service works on at once.
     pub max_in_flight: usize,
     /// Records between poll and settlement.
     pub max_in_flight_records: usize,

@@ -109,6 +109,17 @@ impl<T> Lanes<T> {
         Self { by_key: FxHashMap::default(), ready: VecDeque::new(), limit, running: 0, queued: 0 }
     }
 
+    /// At most `limit` lanes run at once from now on; those that run go on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Whether there are items, and no more lanes may run.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.queued > 0 && self.running >= self.limit
+    }
+
     /// Adds an item at the end of its lane.
     pub fn push(&mut self, key: LaneKey, item: T) {
         self.queued += 1;

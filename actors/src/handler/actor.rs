@@ -16,6 +16,7 @@ use rustc_hash::FxHashSet;
 use smallvec::smallvec;
 
 use super::dead_letters::{Letter, write};
+use super::in_flight::Share;
 use super::invoke::{Invoke, Run};
 use super::item::{InHand, Item, Place};
 use super::look::{Found, Look, Whereabouts};
@@ -51,8 +52,6 @@ pub struct Sweep;
 /// How a handler is run.
 #[derive(Clone, Debug)]
 pub struct HandlerConfig {
-    /// Lanes that run at once.
-    pub max_in_flight: usize,
     /// Attempts and backoff.
     pub retry: RetryPolicy,
     /// Order of records without a key.
@@ -118,6 +117,7 @@ pub(crate) struct HandlerActor<I: Invoke> {
     name: &'static str,
     config: HandlerConfig,
     around: Rc<Surroundings>,
+    share: Share,
     producer: Producer,
     factory: Factory<I>,
     handler: Rc<I>,
@@ -136,12 +136,14 @@ impl<I: Invoke> HandlerActor<I> {
         name: &'static str,
         config: HandlerConfig,
         around: Surroundings,
+        share: Share,
         producer: Producer,
         factory: Factory<I>,
     ) -> Self {
         Self {
             name,
-            lanes: Lanes::new(config.max_in_flight),
+            lanes: Lanes::new(share.limit()),
+            share,
             config,
             around: Rc::new(around),
             producer,
@@ -159,6 +161,7 @@ impl<I: Invoke> HandlerActor<I> {
     /// Does all that can be done now.
     fn advance(&mut self, cx: &mut task::Context<'_>) {
         self.clock = Clock::start();
+        self.lanes.set_limit(self.share.limit());
         while self.may_act() {
             while let task::Poll::Ready(Some(waited)) = self.waits.poll_next_unpin(cx) {
                 self.waited(waited);
@@ -182,6 +185,7 @@ impl<I: Invoke> HandlerActor<I> {
                 break;
             }
         }
+        self.share.tell(self.lanes.running(), self.lanes.is_full().then_some(cx.waker()));
         self.flush();
     }
 

@@ -2,6 +2,7 @@
 
 mod actor;
 mod dead_letters;
+mod in_flight;
 mod invoke;
 mod item;
 mod look;
@@ -11,6 +12,7 @@ use std::future::Future;
 
 pub(crate) use actor::{HandlerActor, Surroundings};
 pub use actor::{HandlerConfig, Sweep, Work};
+pub(crate) use in_flight::{InFlight, Share};
 pub(crate) use invoke::{Each, InBatches, Invoke};
 pub use item::Place;
 pub use look::{Found, Look, Whereabouts};

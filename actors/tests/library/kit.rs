@@ -38,12 +38,22 @@ pub(crate) fn broker() -> Broker {
 
 /// A running service with one route.
 pub(crate) fn service(broker: &Broker, variables: &[(&str, &str)], route: Route) -> Service {
+    service_of(broker, variables, [route])
+}
+
+/// A running service.
+pub(crate) fn service_of(
+    broker: &Broker,
+    variables: &[(&str, &str)],
+    routes: impl IntoIterator<Item = Route>,
+) -> Service {
     let variables = [("RETRY_ATTEMPTS", "3"), ("RETRY_BACKOFF_MS", "1"), ("RUST_LOG", "off")].iter().chain(variables);
     let variables: Variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let defaults = Defaults { service: "probe", port: 0, management_port: 0 };
     let settings = Settings::from_variables(defaults, false, variables, Vec::new()).unwrap();
     actors::telemetry::init(settings.log_format, &settings.log_filter);
-    ServiceBuilder::new(settings, broker.clone()).route(route).start().unwrap()
+    let builder = ServiceBuilder::new(settings, broker.clone());
+    routes.into_iter().fold(builder, ServiceBuilder::route).start().unwrap()
 }
 
 /// Publishes steps.
@@ -64,7 +74,12 @@ impl Publisher {
 
     /// Publishes a step and waits until the broker has it; gives its partition.
     pub(crate) async fn publish(&self, step: &Step) -> i32 {
-        let event = NewEvent::triggered("test", TOPIC, step, &Cause::default()).unwrap();
+        self.publish_to(TOPIC, step).await
+    }
+
+    /// The same for another topic.
+    pub(crate) async fn publish_to(&self, topic: &str, step: &Step) -> i32 {
+        let event = NewEvent::triggered("test", topic, step, &Cause::default()).unwrap();
         let (reply, fate) = tokio::sync::oneshot::channel();
         self.0.send(&event.record, reply);
         fate.await.unwrap().unwrap().partition

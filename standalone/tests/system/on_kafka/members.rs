@@ -1,6 +1,7 @@
 //! Members that stand still, and members that keep their identity over a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -85,7 +86,7 @@ fn on_kafka_a_member_frozen_for_less_than_its_session_timeout_goes_on_where_it_s
     wait_for("the first events", || (settled_at(&program).len() > 50).then_some(()));
     program.signal(libc::SIGSTOP);
     // Longer than the lease: this is the very thing under test, and nothing else tells that it has ended.
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(4));
     program.signal(libc::SIGCONT);
     raw.wait_until_all_is_committed(&groups.micro_2, TOPIC);
     assert_eq!(program.journal("membership confirmed").len(), 1);
@@ -150,4 +151,30 @@ fn on_kafka_of_two_members_with_one_instance_id_the_older_ends_and_names_the_set
         "{failed:?}"
     );
     assert!(!assigned(&younger, "micro-2").is_empty());
+}
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_members_of_a_rebalance_that_is_stuck_behind_a_frozen_one_end_in_order_and_in_time() {
+    let kafka = Cluster::start(&[]);
+    let groups = Groups::new();
+    // The rebalance waits for the frozen one as long as its session lasts.
+    let start = || {
+        let start = on(Start::one("micro-2"), kafka.brokers(), &groups);
+        start.env("KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "120000").start()
+    };
+    let frozen = start().ready();
+    let mut member = start().ready();
+    frozen.signal(libc::SIGSTOP);
+    let mut joining = start();
+    // It has asked to join when its consumer reaches the broker.
+    wait_for("it to wait for the others", || {
+        let status = joining.status("micro-2");
+        (status["consumer"]["state"] == "joining" && status["consumer"]["brokerReachable"] == true).then_some(())
+    });
+    for program in [&mut joining, &mut member] {
+        let began = Instant::now();
+        assert!(program.stop().success());
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
 }
