@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Permanent,
     /// The handler panicked; treated like a transient error.
     Panic,
+    /// The handler did not answer within its deadline and was cancelled; treated like a transient error.
+    Hung,
     /// The bytes are no event of the contract.
     Undecodable,
     /// An event of the contract whose values break its rules.
@@ -33,7 +35,7 @@ impl ErrorKind {
     /// Whether another attempt can help.
     #[must_use]
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Transient | Self::Panic)
+        matches!(self, Self::Transient | Self::Panic | Self::Hung)
     }
 
     /// The word that stands in logs, metrics and dead letters.
@@ -43,6 +45,7 @@ impl ErrorKind {
             Self::Transient => "transient",
             Self::Permanent => "permanent",
             Self::Panic => "panic",
+            Self::Hung => "hung",
             Self::Undecodable => "undecodable",
             Self::Invalid => "invalid",
         }

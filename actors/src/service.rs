@@ -49,6 +49,7 @@ pub struct Route {
     topic: String,
     handler: &'static str,
     unkeyed: Unkeyed,
+    deadline: Option<Duration>,
     start: Box<dyn FnOnce(HandlerConfig) -> StartHandler>,
 }
 
@@ -70,6 +71,15 @@ impl Route {
         self
     }
 
+    /// Another deadline than `HANDLER_DEADLINE_MS`: a call that takes longer is cancelled where it waits, and counts as a
+    /// failed attempt of its events. Code that blocks its thread cannot be cancelled: it belongs into
+    /// `tokio::task::spawn_blocking`, which goes on in the background.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
     fn new<H, I: Invoke>(topic: &str, make: impl Fn(&Producer) -> I + Send + 'static) -> Self {
         let handler = short_name::<H>();
         let start = move |config: HandlerConfig| -> StartHandler {
@@ -84,7 +94,7 @@ impl Route {
                 }
             })
         };
-        Self { topic: topic.to_owned(), handler, unkeyed: Unkeyed::default(), start: Box::new(start) }
+        Self { topic: topic.to_owned(), handler, unkeyed: Unkeyed::default(), deadline: None, start: Box::new(start) }
     }
 }
 
@@ -210,7 +220,8 @@ impl ServiceBuilder {
             .into_iter()
             .zip(counters)
             .map(|(route, (_, _, counters))| {
-                let config = HandlerConfig { retry: settings.retry, unkeyed: route.unkeyed };
+                let deadline = route.deadline.unwrap_or(settings.handler_deadline);
+                let config = HandlerConfig { retry: settings.retry, unkeyed: route.unkeyed, deadline };
                 let around = Surroundings {
                     group: settings.group.clone(),
                     answers: answers.clone(),

@@ -37,7 +37,7 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 /// Every variable that is read.
-pub const VARIABLES: [Variable; 25] = [
+pub const VARIABLES: [Variable; 26] = [
     variable("KAFKA_BROKERS", "", "`host:port`, several separated by commas; without it `cargo run` embeds a broker"),
     variable("KAFKA_GROUP", "`<service>-group`", "consumer group"),
     variable(
@@ -70,6 +70,11 @@ pub const VARIABLES: [Variable; 25] = [
     variable("MAX_IN_FLIGHT_RECORDS", "8192", "records between poll and settlement, 1 to 1000000"),
     variable("MAX_IN_FLIGHT_BYTES", "67108864", "bytes between poll and settlement, 1048576 to 4294967296"),
     variable("COMMIT_INTERVAL_MS", "200", "between commits while there is something to commit, 10 to 60000"),
+    variable(
+        "HANDLER_DEADLINE_MS",
+        "30000",
+        "a handler that has not answered by then is cancelled, and its events have failed in that attempt, 1 to 3600000",
+    ),
     variable("RETRY_ATTEMPTS", "5", "attempts at an event before it is dead-lettered, 1 to 100"),
     variable("RETRY_BACKOFF_MS", "100", "backoff before the second attempt; it doubles, 1 to 60000"),
     variable("RETRY_MAX_BACKOFF_MS", "10000", "longest backoff, 1 to 600000"),
@@ -129,6 +134,8 @@ pub struct Settings {
     pub max_in_flight_bytes: usize,
     /// Between commits.
     pub commit_interval: Duration,
+    /// A handler that has not answered by then is cancelled.
+    pub handler_deadline: Duration,
     /// Attempts and backoff.
     pub retry: RetryPolicy,
     /// How long partitions that go to another member finish what was started.
@@ -287,6 +294,7 @@ impl Settings {
             max_in_flight_records: read.within("MAX_IN_FLIGHT_RECORDS", 8_192, 1, 1_000_000),
             max_in_flight_bytes: read.within("MAX_IN_FLIGHT_BYTES", 64 << 20, 1 << 20, 1 << 32),
             commit_interval: read.millis("COMMIT_INTERVAL_MS", 200, 10, 60_000),
+            handler_deadline: read.millis("HANDLER_DEADLINE_MS", 30_000, 1, 3_600_000),
             retry: RetryPolicy {
                 max_attempts: read.within("RETRY_ATTEMPTS", 5, 1, 100),
                 first_backoff: read.millis("RETRY_BACKOFF_MS", 100, 1, 60_000),

@@ -1,6 +1,8 @@
 //! `HandlerActor`: owns a handler and the lanes in front of it. It runs, retries, dead-letters and answers for records.
 
+use std::future::Future as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task;
@@ -14,6 +16,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use rustc_hash::FxHashSet;
 use smallvec::smallvec;
+use tokio::time::{Sleep, sleep_until};
 
 use super::dead_letters::{Letter, write};
 use super::in_flight::Share;
@@ -56,6 +59,8 @@ pub struct HandlerConfig {
     pub retry: RetryPolicy,
     /// Order of records without a key.
     pub unkeyed: Unkeyed,
+    /// A call that takes longer is cancelled.
+    pub deadline: Duration,
 }
 
 /// What a handler's actor works with.
@@ -124,6 +129,8 @@ pub(crate) struct HandlerActor<I: Invoke> {
     lanes: Lanes<Item>,
     runs: Box<dyn Running<InHand, Call<I>, Called>>,
     waits: FuturesUnordered<LocalBoxFuture<'static, Waited>>,
+    /// Rings when a call that waits may have reached its deadline.
+    alarm: Option<Pin<Box<Sleep>>>,
     /// Records whose dead letter is on its way.
     dying: FxHashSet<Place>,
     answers: Vec<Answer>,
@@ -151,6 +158,7 @@ impl<I: Invoke> HandlerActor<I> {
             factory,
             runs: Box::new(Runs::new(|(handler, events)| call(handler, events))),
             waits: FuturesUnordered::new(),
+            alarm: None,
             dying: FxHashSet::default(),
             answers: Vec::new(),
             clock: Clock::start(),
@@ -163,6 +171,7 @@ impl<I: Invoke> HandlerActor<I> {
         self.clock = Clock::start();
         self.lanes.set_limit(self.share.limit());
         while self.may_act() {
+            self.cancel_hung(cx);
             while let task::Poll::Ready(Some(waited)) = self.waits.poll_next_unpin(cx) {
                 self.waited(waited);
             }
@@ -180,8 +189,8 @@ impl<I: Invoke> HandlerActor<I> {
                     self.finish(in_hand, called);
                 }
             }
-            // What was begun above may have added a wait that wants its first poll.
-            if !self.waits_want_polling(cx) {
+            // What was begun above may have added a wait that wants its first poll, or want an alarm.
+            if !self.waits_want_polling(cx) && !self.sets_alarm() {
                 break;
             }
         }
@@ -193,6 +202,30 @@ impl<I: Invoke> HandlerActor<I> {
     /// may have its partitions) everything stands still; the consumer's thread sweeps when it knows more.
     fn may_act(&self) -> bool {
         self.around.lease.holds(self.clock.now)
+    }
+
+    /// Sets the alarm for the next deadline of a call where none is set; true when it did, so that it wants its first poll.
+    fn sets_alarm(&mut self) -> bool {
+        if self.alarm.is_some() || self.runs.waiting() == 0 {
+            return false;
+        }
+        let oldest = self.runs.kept().map(|in_hand| in_hand.began).min();
+        self.alarm = oldest.map(|began| Box::pin(sleep_until((began + self.config.deadline).into())));
+        true
+    }
+
+    /// Cancels calls that have reached their deadline. What they worked on has failed in this attempt.
+    fn cancel_hung(&mut self, cx: &mut task::Context<'_>) {
+        if self.alarm.as_mut().is_none_or(|alarm| alarm.as_mut().poll(cx).is_pending()) {
+            return;
+        }
+        self.alarm = None;
+        let (now, deadline) = (self.clock.now, self.config.deadline);
+        for in_hand in self.runs.cancel(&mut |in_hand| now >= in_hand.began + deadline) {
+            let error = HandlerError::new(ErrorKind::Hung, format!("no answer within {deadline:?}"));
+            let results = smallvec![Err(error); in_hand.items.len()];
+            self.finish(in_hand, Ok(results));
+        }
     }
 
     /// Polls the waits once more; true when one was over, so that there may be more to do.
