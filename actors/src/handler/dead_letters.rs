@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
-use super::actor::{Surroundings, random};
+use super::actor::Surroundings;
+use super::attempts::random;
 use super::item::Item;
 use crate::delivery::dead_letter::{Cause, dead_letter};
 use crate::delivery::retry::RetryPolicy;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::item::Place;
+use super::actor::HandlerActor;
+use super::invoke::Invoke;
+use super::item::{Item, Place};
+use crate::delivery::lanes::LaneState;
 
 /// Where is this record? Its handler's actor answers where it has it.
 #[derive(Clone, Debug, actix::Message)]
@@ -39,4 +42,28 @@ pub enum Whereabouts {
     Waiting,
     /// It waits until its turn comes: as many lanes run as may run.
     Queued,
+}
+
+impl<I: Invoke> HandlerActor<I> {
+    /// Where a record is, if it is here.
+    pub(super) fn find(&self, place: Place) -> Option<Found> {
+        let found = |item: &Item, whereabouts| Found {
+            place,
+            handler: self.name,
+            key: item.record().key().map(|key| String::from_utf8_lossy(key).into_owned()),
+            whereabouts,
+        };
+        let in_hand = self.runs.kept().flat_map(|in_hand| &in_hand.items).find(|(_, item)| item.place() == place);
+        let in_hand = in_hand.map(|(_, item)| found(item, Whereabouts::InHand));
+        in_hand
+            .or_else(|| {
+                let (item, state) = self.lanes.find(|item| item.place() == place)?;
+                let waits = state == LaneState::Waiting;
+                Some(found(item, if waits { Whereabouts::Waiting } else { Whereabouts::Queued }))
+            })
+            .or_else(|| {
+                let dying = self.dying.contains(&place);
+                dying.then_some(Found { place, handler: self.name, key: None, whereabouts: Whereabouts::Waiting })
+            })
+    }
 }

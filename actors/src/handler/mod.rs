@@ -1,6 +1,10 @@
 //! What a handler is: a type that answers for events of one contract. Everything around it is its `HandlerActor`.
 
 mod actor;
+mod attempts;
+mod begin;
+mod cancel;
+mod clock;
 mod dead_letters;
 mod in_flight;
 mod invoke;

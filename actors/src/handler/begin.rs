@@ -1,0 +1,79 @@
+//! What begins: the next items that may run, decoded, and the call to the handler.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::actor::{Called, HandlerActor};
+use super::invoke::{Invoke, Run};
+use super::item::{InHand, Item};
+use crate::delivery::lanes::LaneKey;
+use crate::escalation::panic_message;
+use crate::event::Event;
+use crate::outcome::{ErrorKind, HandlerError};
+
+impl<I: Invoke> HandlerActor<I> {
+    /// The next items that may run together, decoded. Items that cannot run are dealt with on the way.
+    pub(super) fn next_run(&mut self) -> Option<(InHand, Run<Event<I::Event>>)> {
+        let mut in_hand = InHand { began: self.clock.now, items: Run::new() };
+        let mut events = Run::new();
+        while in_hand.items.len() < I::MAX_EVENTS_PER_RUN
+            && let Some((lane, item)) = self.lanes.start()
+        {
+            if !item.may_start() {
+                self.answers.push(item.answer(false));
+                self.lanes.release(lane);
+                continue;
+            }
+            let alone = item.attempts > 0;
+            if alone && !in_hand.items.is_empty() {
+                // An event that failed before runs alone, so that it cannot take others with it again.
+                self.lanes.unstart(lane, item);
+                break;
+            }
+            match decode::<I>(&item) {
+                Ok(event) => {
+                    events.push(event);
+                    in_hand.items.push((lane, item));
+                }
+                Err(error) => {
+                    self.fail(lane, item, error, Duration::ZERO, Vec::new());
+                    continue;
+                }
+            }
+            if alone {
+                break;
+            }
+            self.join_followers(lane, &mut in_hand, &mut events);
+        }
+        (!in_hand.items.is_empty()).then_some((in_hand, events))
+    }
+
+    /// Takes more items of a lane into the run, as long as they can run with it.
+    pub(super) fn join_followers(&mut self, lane: LaneKey, in_hand: &mut InHand, events: &mut Run<Event<I::Event>>) {
+        while in_hand.items.len() < I::MAX_EVENTS_PER_RUN {
+            let mut event = None;
+            let joined = self.lanes.join(lane, |item| {
+                event = (item.attempts == 0 && item.may_start()).then(|| decode::<I>(item).ok()).flatten();
+                event.is_some()
+            });
+            let (Some(item), Some(event)) = (joined, event) else { break };
+            events.push(event);
+            in_hand.items.push((lane, item));
+        }
+    }
+}
+
+/// Decodes under the guard too: a contract's own `Deserialize` or validation may panic.
+fn decode<I: Invoke>(item: &Item) -> Result<Event<I::Event>, HandlerError> {
+    catch_unwind(AssertUnwindSafe(|| Event::decode(&item.batch, item.index as usize, item.attempts + 1)))
+        .unwrap_or_else(|panic| Err(HandlerError::new(ErrorKind::Undecodable, panic_message(&*panic))))
+}
+
+/// Calls the handler; a panic in it ends here.
+pub(super) async fn call<I: Invoke>(handler: Rc<I>, events: Run<Event<I::Event>>) -> Called {
+    let called = AssertUnwindSafe(handler.invoke(&events)).catch_unwind().await;
+    called.map_err(|panic| panic_message(&*panic))
+}
