@@ -128,10 +128,14 @@ impl Frontier {
         }
     }
 
-    /// Offset to commit: the lowest unsettled one, or one past the last polled one; `None` before the first poll.
+    /// Offset to commit: the lowest unsettled one, or where there is none the lowest that is not known to be settled;
+    /// `None` before the first poll.
     #[must_use]
     pub fn position(&self) -> Option<i64> {
-        self.unsettled.front().map(|first| first.offset).or(self.end)
+        let end = self.end?;
+        let first = self.unsettled.front().map(|first| first.offset);
+        // What was settled before and comes next is passed before it is polled.
+        first.or_else(|| self.before.front().filter(|run| run.start <= end).map(|run| run.end)).or(Some(end))
     }
 
     /// Changes whenever there is more to commit than before.
@@ -155,7 +159,7 @@ impl Frontier {
                 None => runs.push(run.start.max(end)..run.end),
             }
         }
-        // A run that begins at the position would move it; the next poll does that.
+        // The position has passed the run that comes next.
         let position = self.position();
         runs.retain(|run| position.is_none_or(|position| run.start > position));
         runs
@@ -240,7 +244,8 @@ mod tests {
     fn all_that_was_settled_at_the_foot_is_passed_at_once() {
         let mut frontier = Frontier::resume(10, vec![11..13]);
         // 10 is gone from the log.
-        assert_eq!((frontier.track(11, 1), frontier.track(12, 1)), (Tracking::SettledBefore, Tracking::SettledBefore));
+        assert_eq!((frontier.track(11, 1), frontier.position()), (Tracking::SettledBefore, Some(13)));
+        assert_eq!(frontier.track(12, 1), Tracking::SettledBefore);
         assert_eq!((frontier.position(), frontier.settled_above().len()), (Some(13), 0));
     }
 
