@@ -12,8 +12,8 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use tokio::sync::oneshot;
 
 use super::config::KafkaConfig;
+use super::context::write_log;
 use super::ffi;
-use super::source::write_log;
 use super::statistics::{MEASUREMENT_VALID, Statistics};
 use crate::escalation::Escalation;
 use crate::event::Outgoing;

@@ -1,21 +1,18 @@
 //! Where records come in: one consumer, read in batches; rebalances come out as events that the caller answers.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::collections::BTreeSet;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaRespErr;
 
 use super::config::KafkaConfig;
+use super::context::SourceContext;
 use super::ffi::{QueuedConsumer, RawMessage};
-use super::statistics::{PartitionStatistics, Statistics};
-use crate::journal::{ClientError, ClientLog, Journal};
+use crate::journal::{ClientError, Journal};
 use crate::record::RawRecord;
 
 /// A partition of a topic.
@@ -141,6 +138,8 @@ impl<'a> Message<'a> {
 pub struct Source {
     consumer: QueuedConsumer<SourceContext>,
     events: Receiver<SourceEvent>,
+    /// Paused in librdkafka, where a pause outlives the assignment.
+    paused: BTreeSet<TopicPartition>,
     journal: Journal,
 }
 
@@ -153,13 +152,12 @@ impl Source {
     /// # Errors
     /// When librdkafka refuses the configuration or the subscription.
     pub fn open(config: &KafkaConfig, topics: &[&str], journal: &Journal) -> Result<Self, SourceError> {
-        let (sender, events) = mpsc::channel();
-        let context = SourceContext { events: sender, closing: AtomicBool::new(false), journal: journal.clone() };
+        let (context, events) = SourceContext::new(journal);
         let consumer: BaseConsumer<SourceContext> =
             config.consumer().create_with_context(context).map_err(SourceError::Open)?;
         let consumer = QueuedConsumer::new(consumer);
         consumer.consumer().subscribe(topics).map_err(SourceError::Open)?;
-        Ok(Self { consumer, events, journal: journal.clone() })
+        Ok(Self { consumer, events, paused: BTreeSet::new(), journal: journal.clone() })
     }
 
     /// Takes up to `max` records: waits up to `wait` for the first, and takes what else is there.
@@ -211,11 +209,13 @@ impl Source {
         }
     }
 
-    /// Answers [`SourceEvent::Assigned`]: fetching begins at the committed offsets.
+    /// Answers [`SourceEvent::Assigned`]: fetching begins at the committed offsets, and nothing is paused.
     ///
     /// # Errors
     /// When librdkafka refuses; then the member has to leave and to join again.
     pub fn accept(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        let left: Vec<TopicPartition> = partitions.iter().filter(|at| self.paused.contains(at)).cloned().collect();
+        self.resume(&left)?;
         for partition in partitions {
             self.consumer.forward(&partition.topic, partition.partition);
         }
@@ -243,6 +243,39 @@ impl Source {
             self.consumer.unforward(&partition.topic, partition.partition);
         }
         Ok(())
+    }
+
+    /// Fetches nothing more of partitions that are assigned, and drops what was prefetched of them. Nothing of them comes
+    /// out of [`read`](Self::read) from now on.
+    ///
+    /// # Errors
+    /// When librdkafka refuses.
+    pub fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        self.paused.extend(partitions.iter().cloned());
+        self.consumer.consumer().pause(&list_of(partitions)).map_err(SourceError::Fatal)
+    }
+
+    /// Fetches again, from the record after the last that was read.
+    ///
+    /// # Errors
+    /// When librdkafka refuses.
+    pub fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        self.paused.retain(|at| !partitions.contains(at));
+        self.consumer.consumer().resume(&list_of(partitions)).map_err(SourceError::Fatal)
+    }
+
+    /// Fetches a partition from this offset on.
+    ///
+    /// # Errors
+    /// When librdkafka refuses.
+    pub fn seek(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), SourceError> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        // Refused only for offsets below zero that mean something special.
+        let _ = list.add_partition_offset(topic, partition, Offset::Offset(offset));
+        self.consumer.consumer().seek_partitions(list, Duration::ZERO).map(drop).map_err(SourceError::Fatal)
     }
 
     /// What the group has committed for the partitions; those without a commit are left out.
@@ -305,8 +338,7 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        // From here on nobody answers rebalances: the context does, or closing would wait for ever.
-        self.consumer.consumer().context().closing.store(true, Ordering::Relaxed);
+        self.consumer.consumer().context().close();
     }
 }
 
@@ -316,66 +348,4 @@ fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
         list.add_partition(&partition.topic, partition.partition);
     }
     list
-}
-
-/// Turns callbacks, which run inside the poll, into events. It decides nothing and takes no lock.
-struct SourceContext {
-    events: Sender<SourceEvent>,
-    closing: AtomicBool,
-    journal: Journal,
-}
-
-impl SourceContext {
-    fn send(&self, event: SourceEvent) {
-        // The receiver lives in the same `Source` as the consumer that calls this.
-        let _ = self.events.send(event);
-    }
-}
-
-impl ClientContext for SourceContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        write_log(&self.journal, "consumer", level, facility, text);
-    }
-
-    fn stats_raw(&self, json: &[u8]) {
-        let Some(statistics) = Statistics::parse(json) else { return };
-        let reachable = statistics.reachable();
-        let watermarks = statistics
-            .partitions()
-            .into_iter()
-            .map(|PartitionStatistics { topic, partition, high_watermark, lag }| {
-                (TopicPartition { topic, partition }, high_watermark, lag)
-            })
-            .collect();
-        self.send(SourceEvent::Measured { reachable, watermarks });
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.journal.write(ClientError { client: "consumer", error: &error, reason });
-    }
-}
-
-impl ConsumerContext for SourceContext {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        if self.closing.load(Ordering::Relaxed) {
-            // Refused only when there is nothing to give back.
-            let _ = consumer.unassign();
-            return;
-        }
-        let partitions = list
-            .elements()
-            .iter()
-            .map(|element| TopicPartition { topic: element.topic().to_owned(), partition: element.partition() })
-            .collect();
-        self.send(if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            SourceEvent::Assigned(partitions)
-        } else {
-            SourceEvent::Revoked { partitions, lost: consumer.assignment_lost() }
-        });
-    }
-}
-
-pub(super) fn write_log(journal: &Journal, client: &'static str, level: RDKafkaLogLevel, facility: &str, text: &str) {
-    let severe = (level as i32) <= RDKafkaLogLevel::Warning as i32;
-    journal.write(ClientLog { client, severe, text: &format!("{facility} {text}") });
 }
