@@ -13,7 +13,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use tokio::sync::oneshot;
 
-use crate::consumer::{ConsumerConfig, ConsumerParts, Drain, KafkaConsumerActor};
+use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, Drain, KafkaConsumerActor};
 use crate::delivery::dead_letter;
 use crate::delivery::lanes::Unkeyed;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
@@ -209,7 +209,8 @@ impl ServiceBuilder {
         };
 
         let api = listen_api(&settings, &health, &sink, &journal, http)?;
-        let management = listen_management(&settings, &health, &inspector)?;
+        let (control, commands) = ConsumerControl::new();
+        let management = listen_management(&settings, &health, &inspector, &control)?;
         journal.write(Started { api: api.address, management: management.address, brokers: &health.brokers });
 
         let topics = topics_of(&settings, &routes, &publishes);
@@ -244,6 +245,8 @@ impl ServiceBuilder {
             handlers,
             answered,
             lease,
+            control,
+            commands,
             sink: sink.clone(),
             health: health.clone(),
             journal: journal.clone(),
@@ -270,6 +273,8 @@ struct ConsumerStart {
     handlers: Vec<(String, StartHandler, Surroundings)>,
     answered: mpsc::Receiver<Vec<crate::answer::Answer>>,
     lease: Arc<Lease>,
+    control: ConsumerControl,
+    commands: mpsc::Receiver<Command>,
     sink: Sink,
     health: Health,
     journal: Journal,
@@ -278,7 +283,8 @@ struct ConsumerStart {
 impl ConsumerStart {
     /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
     async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
-        let Self { kafka, settings, topics, subscribed, handlers, answered, lease, sink, health, journal } = self;
+        let Self { kafka, settings, topics, subscribed, handlers, answered, lease, control, commands, .. } = self;
+        let Self { sink, health, journal, .. } = self;
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
         let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink), journal.clone());
@@ -296,7 +302,7 @@ impl ConsumerStart {
             commit_interval: settings.commit_interval,
             drain_deadline: settings.rebalance_drain_deadline,
         };
-        let consumer = KafkaConsumerActor::new(ConsumerParts {
+        let parts = ConsumerParts {
             kafka,
             config,
             routes: subscribed,
@@ -309,8 +315,8 @@ impl ConsumerStart {
             board: health.consumer,
             escalation,
             journal,
-        });
-        Some(consumer.start())
+        };
+        Some(KafkaConsumerActor::new(parts, control, commands).start())
     }
 }
 
@@ -405,12 +411,18 @@ fn listen_api(
     Ok(run(bound.disable_signals().run(), address))
 }
 
-fn listen_management(settings: &Settings, health: &Health, inspector: &Arc<Inspector>) -> Result<Listener, StartError> {
-    let (health, inspector) = (health.clone(), Arc::clone(inspector));
+fn listen_management(
+    settings: &Settings,
+    health: &Health,
+    inspector: &Arc<Inspector>,
+    control: &ConsumerControl,
+) -> Result<Listener, StartError> {
+    let (health, inspector, control) = (health.clone(), Arc::clone(inspector), control.clone());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(health.clone()))
             .app_data(web::Data::new(Arc::clone(&inspector)))
+            .app_data(web::Data::new(control.clone()))
             .configure(fallbacks)
             .configure(management_routes)
     })

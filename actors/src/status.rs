@@ -141,6 +141,8 @@ pub struct PartitionStatus {
     pub in_flight: usize,
     /// Whether it leaves this member: what was started of it has some time to finish.
     pub leaving: bool,
+    /// Why nothing is read of it, where it is paused: `operator`, `backpressure`.
+    pub paused: Option<&'static str>,
     /// Why it stands still, where it does although there is something to do.
     pub stalled: Option<StallStatus>,
 }

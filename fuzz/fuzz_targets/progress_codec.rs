@@ -9,7 +9,7 @@ fuzz_target!(|input: (i64, &str, Vec<(u16, u16)>)| {
     let (base, text, lengths) = input;
     if let Ok(runs) = decode(base, text) {
         assert!(runs.is_sorted_by_key(|run| run.start));
-        let again = encode(base, runs.iter().cloned());
+        let again = encode(base, runs.iter().cloned(), MAX_METADATA_BYTES);
         assert!(again.is_ascii() && again.len() <= MAX_METADATA_BYTES);
         // Longer metadata than ours may be read; what is written of it is its beginning.
         assert!(runs.starts_with(&decode(base, &again).expect("what was written is read")));
@@ -25,6 +25,6 @@ fuzz_target!(|input: (i64, &str, Vec<(u16, u16)>)| {
             start..at
         })
         .collect();
-    let text = encode(base, runs.iter().cloned());
+    let text = encode(base, runs.iter().cloned(), MAX_METADATA_BYTES);
     assert!(runs.starts_with(&decode(base, &text).expect("what was written is read")));
 });

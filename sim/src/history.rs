@@ -29,6 +29,15 @@ pub enum Violation {
     /// A record was left out that was never settled.
     #[error("partition {0}: offset {1} was left out and was never settled")]
     SkippedUnsettled(usize, i64),
+    /// A commit left out what its member knew to be settled.
+    #[error("partition {0}: offset {1} is settled, and a commit left it out")]
+    LeftOut(usize, i64),
+    /// A partition has more on its way than is left for the others.
+    #[error("partition {0}: offset {1} was read although nothing was left for other partitions")]
+    NothingLeft(usize, i64),
+    /// A record was read of a topic that somebody paused.
+    #[error("partition {0}: offset {1} was read although its topic is paused")]
+    ReadWhilePaused(usize, i64),
     /// Credits were not given back.
     #[error("a member that has nothing on its way lacks credits")]
     CreditsLost,

@@ -5,6 +5,7 @@
 
 mod history;
 mod member;
+mod reading;
 mod rng;
 mod world;
 
@@ -43,11 +44,19 @@ pub enum Sabotage {
     MetadataAtTheWrongBase,
     /// Metadata of another partition is trusted.
     MetadataOfAnotherPartition,
+    /// A partition is read on although its progress may not fit into a commit, and what does not fit is cut off.
+    ProgressCutOff,
+    /// Reading goes on as long as there are credits, whosever they are.
+    ShareIgnored,
+    /// A partition that was paused is not resumed.
+    NeverResumed,
+    /// A pause of a topic is forgotten when a partition of it is assigned.
+    PauseForgotten,
 }
 
 impl Sabotage {
     /// Every bug that is known.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::SettledAtThePoll,
         Self::FrontierPastAGap,
         Self::EpochIgnored,
@@ -63,6 +72,10 @@ impl Sabotage {
         Self::MetadataIgnored,
         Self::MetadataAtTheWrongBase,
         Self::MetadataOfAnotherPartition,
+        Self::ProgressCutOff,
+        Self::ShareIgnored,
+        Self::NeverResumed,
+        Self::PauseForgotten,
     ];
 }
 
@@ -87,6 +100,12 @@ pub struct Report {
     pub failed_commits: u64,
     /// Answers that were stale.
     pub stale_answers: u64,
+    /// Times that a partition was held although there were credits.
+    pub held: u64,
+    /// Partitions paused because they had too much on their way.
+    pub paused: u64,
+    /// Times that somebody paused a topic.
+    pub topic_pauses: u64,
 }
 
 /// Runs the world of a seed to its end.

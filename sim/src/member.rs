@@ -3,9 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use actors::answer::Answer;
-use actors::assignment::PartitionSeed;
-use actors::delivery::intake::{Commit, Effect, Intake, Resume, Tracking};
-use actors::delivery::lanes::{LaneKey, Lanes, Unkeyed};
+use actors::delivery::intake::{Commit, Effect, Intake, Resume};
+use actors::delivery::lanes::{LaneKey, Lanes};
 use actors::delivery::progress_codec;
 use actors::delivery::retry::RetryPolicy;
 
@@ -13,24 +12,25 @@ use crate::Sabotage;
 use crate::history::{History, Known, Record, Violation};
 use crate::rng::Rng;
 
-pub(crate) const CREDIT_RECORDS: usize = 12;
+pub(crate) const CREDIT_RECORDS: usize = 24;
+pub(crate) const TOPIC: &str = "t";
 const CREDIT_BYTES: usize = 1_000_000;
-const LANES_AT_ONCE: usize = 5;
+const LANES_AT_ONCE: usize = 8;
 const ATTEMPTS: u32 = 3;
 
 /// A record on its way through the member.
 #[derive(Clone, Copy, Debug)]
-struct Item {
-    partition: usize,
-    record: Record,
-    slot: u32,
-    epoch: u32,
-    attempts: u32,
+pub(crate) struct Item {
+    pub(crate) partition: usize,
+    pub(crate) record: Record,
+    pub(crate) slot: u32,
+    pub(crate) epoch: u32,
+    pub(crate) attempts: u32,
 }
 
 /// Work that takes its time.
 #[derive(Clone, Copy, Debug)]
-enum Work {
+pub(crate) enum Work {
     Handle(LaneKey, Item),
     DeadLetter(LaneKey, Item),
     Backoff(LaneKey),
@@ -39,18 +39,22 @@ enum Work {
 /// A partition that this member owns.
 #[derive(Clone, Debug)]
 pub(crate) struct Owned {
-    generation: u64,
-    slot: u32,
-    epoch: u32,
+    pub(crate) generation: u64,
+    pub(crate) slot: u32,
+    pub(crate) epoch: u32,
     /// Whether its records may be started.
-    open: bool,
+    pub(crate) open: bool,
     /// Next offset to fetch.
-    position: i64,
+    pub(crate) position: i64,
     /// What was committed when it came.
-    known: Known,
+    pub(crate) known: Known,
     /// What this assignment settled, for the check of a clean leave.
-    settled: Vec<i64>,
-    leaving: bool,
+    pub(crate) settled: Vec<i64>,
+    /// What of it was answered: the next commit says it.
+    pub(crate) answered: Vec<i64>,
+    pub(crate) leaving: bool,
+    /// Whether the source was told to fetch nothing.
+    pub(crate) paused: bool,
 }
 
 /// A commit on its way to the broker and back.
@@ -65,29 +69,36 @@ pub(crate) struct CommitOnItsWay {
 }
 
 pub(crate) struct Member {
-    sabotage: Option<Sabotage>,
-    intake: Intake,
-    lanes: Lanes<Item>,
-    owned: HashMap<usize, Owned>,
-    works: Vec<Work>,
-    answers: VecDeque<Answer>,
+    pub(crate) sabotage: Option<Sabotage>,
+    pub(crate) intake: Intake,
+    pub(crate) lanes: Lanes<Item>,
+    pub(crate) owned: HashMap<usize, Owned>,
+    pub(crate) works: Vec<Work>,
+    pub(crate) answers: VecDeque<Answer>,
+    pub(crate) max_metadata_bytes: usize,
+    pub(crate) topic_paused: bool,
     pub(crate) frozen: bool,
 }
 
 impl Member {
-    pub(crate) fn new(sabotage: Option<Sabotage>) -> Self {
+    pub(crate) fn new(sabotage: Option<Sabotage>, max_metadata_bytes: usize) -> Self {
+        // Whoever cuts off what does not fit believes that all fits.
+        let unlimited = sabotage == Some(Sabotage::ProgressCutOff);
+        let believed = if unlimited { progress_codec::MAX_METADATA_BYTES } else { max_metadata_bytes };
         Self {
             sabotage,
-            intake: Intake::new(CREDIT_RECORDS, CREDIT_BYTES),
+            intake: Intake::new(CREDIT_RECORDS, CREDIT_BYTES, believed),
             lanes: Lanes::new(LANES_AT_ONCE),
             owned: HashMap::new(),
             works: Vec::new(),
             answers: VecDeque::new(),
+            max_metadata_bytes,
+            topic_paused: false,
             frozen: false,
         }
     }
 
-    fn is(&self, sabotage: Sabotage) -> bool {
+    pub(crate) fn is(&self, sabotage: Sabotage) -> bool {
         self.sabotage == Some(sabotage)
     }
 
@@ -99,54 +110,40 @@ impl Member {
 
     /// A partition comes, with what the broker has of it.
     pub(crate) fn assign(&mut self, partition: usize, generation: u64, committed: Option<(i64, String)>) {
-        let (slot, epoch) = self.intake.assign("t", i32::try_from(partition).unwrap_or(0));
+        let (slot, epoch) = self.intake.assign(TOPIC, i32::try_from(partition).unwrap_or(0));
+        if self.is(Sabotage::PauseForgotten) {
+            self.intake.pause_topic(TOPIC, false);
+        }
         let (offset, metadata) = committed.unwrap_or_default();
         let runs = progress_codec::decode(offset, &metadata).unwrap_or_default();
         let resume = match self.sabotage {
             Some(Sabotage::MetadataIgnored) => Resume { offset, metadata: String::new() },
             Some(Sabotage::MetadataAtTheWrongBase) => {
                 let shifted = runs.iter().map(|run| run.start + 1..run.end + 1);
-                Resume { offset, metadata: progress_codec::encode(offset, shifted) }
+                Resume { offset, metadata: progress_codec::encode(offset, shifted, self.max_metadata_bytes) }
             }
             Some(Sabotage::MetadataOfAnotherPartition) => {
-                Resume { offset, metadata: progress_codec::encode(offset, std::iter::once(offset + 2..offset + 5)) }
+                let other = std::iter::once(offset + 2..offset + 5);
+                Resume { offset, metadata: progress_codec::encode(offset, other, self.max_metadata_bytes) }
             }
             _ => Resume { offset, metadata },
         };
         // What cannot be read is handled again.
         let _ = self.intake.resume(slot, &resume);
         let known = Known { offset, runs };
-        let owned =
-            Owned { generation, slot, epoch, open: true, position: offset, known, settled: Vec::new(), leaving: false };
+        let owned = Owned {
+            generation,
+            slot,
+            epoch,
+            open: true,
+            position: offset,
+            known,
+            settled: Vec::new(),
+            answered: Vec::new(),
+            leaving: false,
+            paused: false,
+        };
         self.owned.insert(partition, owned);
-    }
-
-    /// Polls some records of a partition.
-    pub(crate) fn poll(&mut self, rng: &mut Rng, history: &mut History) -> Result<(), Violation> {
-        let Some(partition) = rng.pick(&self.partitions()) else { return Ok(()) };
-        let most = self.intake.free().min(1 + rng.below(6));
-        let Some(owned) = self.owned.get_mut(&partition).filter(|owned| owned.open) else { return Ok(()) };
-        let log = &history.logs[partition];
-        let records: Vec<Record> =
-            log.iter().filter(|record| record.offset >= owned.position).take(most).copied().collect();
-        let (slot, epoch) = (owned.slot, owned.epoch);
-        for record in records {
-            owned.position = record.offset + 1;
-            match self.intake.track(slot, record.offset, 10) {
-                Tracking::New => {
-                    let item = Item { partition, record, slot, epoch, attempts: 0 };
-                    let seed = PartitionSeed::of("t", i32::try_from(partition).unwrap_or(0));
-                    let lane = LaneKey::of(seed, record.offset, Some(&[record.key]), Unkeyed::default());
-                    self.lanes.push(lane, item);
-                    if self.sabotage == Some(Sabotage::SettledAtThePoll) {
-                        self.answers.push_back(answer(&item, true));
-                    }
-                }
-                Tracking::SettledBefore => history.skip(partition, record.offset)?,
-                Tracking::WentBack | Tracking::Refused => {}
-            }
-        }
-        Ok(())
     }
 
     fn may_start(&self, item: &Item) -> bool {
@@ -256,25 +253,40 @@ impl Member {
             (answer.slot, answer.epoch) = first.map_or((answer.slot, answer.epoch), |owned| (owned.slot, owned.epoch));
         }
         let effect = self.intake.answer(&answer);
+        if effect == Effect::Settled
+            && let Some(owned) = self.owned.values_mut().find(|owned| owned.slot == answer.slot)
+        {
+            owned.answered.push(answer.offset);
+        }
         history.report.stale_answers += u64::from(effect == Effect::Stale);
     }
 
     /// Begins a commit of what is settled, and gives what goes to the broker.
-    pub(crate) fn commit(&mut self) -> Vec<CommitOnItsWay> {
+    pub(crate) fn commit(&mut self) -> Result<Vec<CommitOnItsWay>, Violation> {
         let (number, commits) = self.intake.begin_commit(|_| true);
         let mut sent = Vec::new();
-        for Commit { slot, offset, metadata } in commits {
+        for Commit { slot, offset, mut metadata } in commits {
             let Some((partition, owned)) = self.owned.iter().find(|(_, owned)| owned.slot == slot) else { continue };
             let (partition, generation) = (*partition, owned.generation);
+            if self.is(Sabotage::ProgressCutOff) {
+                let runs = progress_codec::decode(offset, &metadata).unwrap_or_default();
+                metadata = progress_codec::encode(offset, runs.into_iter(), self.max_metadata_bytes);
+            }
             let past = self.is(Sabotage::FrontierPastAGap);
             let offset = if past { owned.settled.iter().max().map_or(offset, |last| last + 1) } else { offset };
             let metadata = if past { String::new() } else { metadata };
+            let says = Known { offset, runs: progress_codec::decode(offset, &metadata).unwrap_or_default() };
+            let known = owned.known.runs.iter().flat_map(Clone::clone);
+            let left_out = owned.answered.iter().copied().chain(known).find(|settled| !says.says_settled(*settled));
+            if let Some(left_out) = left_out {
+                return Err(Violation::LeftOut(partition, left_out));
+            }
             sent.push(CommitOnItsWay { number, slot, partition, generation, offset, metadata });
             if self.is(Sabotage::CommitCountedWhenSent) {
                 self.intake.commit_answered(slot, number, true);
             }
         }
-        sent
+        Ok(sent)
     }
 
     pub(crate) fn commit_answered(&mut self, commit: &CommitOnItsWay, accepted: bool) {
@@ -344,6 +356,6 @@ impl Member {
     }
 }
 
-fn answer(item: &Item, settled: bool) -> Answer {
+pub(crate) fn answer(item: &Item, settled: bool) -> Answer {
     Answer { slot: item.slot, epoch: item.epoch, offset: item.record.offset, settled }
 }

@@ -1,5 +1,7 @@
 //! The world: logs that grow, a broker that keeps commits, a coordinator that moves partitions, and faults.
 
+use std::time::{Duration, Instant};
+
 use crate::history::{History, Known, Record, Violation};
 use crate::member::{CommitOnItsWay, Member};
 use crate::rng::Rng;
@@ -7,13 +9,17 @@ use crate::{Report, Sabotage};
 use actors::delivery::progress_codec;
 
 const PARTITIONS: usize = 3;
-const KEYS: usize = 4;
+const KEYS: usize = 8;
 const RECORDS_PER_PARTITION: usize = 40;
 const STEPS: usize = 1_500;
 /// Nothing fails any more after the steps; by then all must be settled.
 const HEALING_STEPS: usize = 40_000;
 /// Of a hundred attempts, so many fail while there are faults.
 const FAILING_PERCENT: u64 = 25;
+/// A step takes so long.
+const STEP: Duration = Duration::from_millis(10);
+/// Metadata of a commit in every other world: some bytes, so that partitions are held back because of it.
+const SHORT_METADATA_BYTES: usize = 24;
 /// A leaving partition is taken after so many steps.
 const DRAIN_STEPS: usize = 120;
 
@@ -35,12 +41,17 @@ pub(crate) struct World {
     committed: [Option<(i64, String)>; PARTITIONS],
     /// With the member that sent them.
     commits: Vec<(usize, CommitOnItsWay)>,
+    max_metadata_bytes: usize,
+    /// The clock is not asked again: only what lies between two moments counts.
+    begin: Instant,
     step: usize,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
-        let members = (0..2).map(|_| Some(Member::new(sabotage))).collect();
+        let long = progress_codec::MAX_METADATA_BYTES;
+        let max_metadata_bytes = if seed.is_multiple_of(2) { SHORT_METADATA_BYTES } else { long };
+        let members = (0..2).map(|_| Some(Member::new(sabotage, max_metadata_bytes))).collect();
         Self {
             rng: Rng::new(seed),
             sabotage,
@@ -50,6 +61,8 @@ impl World {
             generations: [0; PARTITIONS],
             committed: std::array::from_fn(|_| None),
             commits: Vec::new(),
+            max_metadata_bytes,
+            begin: Instant::now(),
             step: 0,
         }
     }
@@ -73,15 +86,18 @@ impl World {
         Ok(self.history.report)
     }
 
-    /// From here on nothing fails: the frozen come back and learn what they lost.
+    /// From here on nothing fails: the frozen come back and learn what they lost, and nothing is paused any more.
     fn heal(&mut self) {
+        for member in self.members.iter_mut().flatten() {
+            member.pause_topic(false);
+        }
         for member in self.members().collect::<Vec<_>>() {
             if self.member(member).frozen {
                 self.thaw(member);
             }
         }
         if self.members().next().is_none() {
-            self.members.push(Some(Member::new(self.sabotage)));
+            self.members.push(Some(Member::new(self.sabotage, self.max_metadata_bytes)));
         }
     }
 
@@ -97,6 +113,7 @@ impl World {
             94 if faults => self.join(),
             95 if faults => self.crash(),
             96..98 if faults => self.freeze_or_thaw(),
+            98 if faults => self.pause_or_resume(),
             80..92 | 98..100 => self.answer_commit(faults)?,
             _ => self.work(action, faults)?,
         }
@@ -109,7 +126,10 @@ impl World {
         let Some(at) = self.rng.pick(&awake) else { return Ok(()) };
         let Some(member) = self.members[at].as_mut() else { return Ok(()) };
         match action {
-            0..30 => member.poll(&mut self.rng, &mut self.history)?,
+            0..30 => {
+                let now = self.begin + STEP * u32::try_from(self.step).unwrap_or(u32::MAX);
+                member.poll(now, &mut self.rng, &mut self.history)?;
+            }
             30..48 => member.start()?,
             48..62 => {
                 let failing = if faults { FAILING_PERCENT } else { 0 };
@@ -117,7 +137,7 @@ impl World {
             }
             62..74 => member.take_answer(&mut self.history),
             _ => {
-                let sent = member.commit();
+                let sent = member.commit()?;
                 self.commits.extend(sent.into_iter().map(|commit| (at, commit)));
             }
         }
@@ -185,9 +205,21 @@ impl World {
         Ok(())
     }
 
+    /// An operator pauses the topic at a member, or ends that.
+    fn pause_or_resume(&mut self) {
+        let members: Vec<usize> = self.members().collect();
+        if let Some(at) = self.rng.pick(&members)
+            && let Some(member) = self.members[at].as_mut()
+        {
+            let paused = !member.topic_is_paused();
+            member.pause_topic(paused);
+            self.history.report.topic_pauses += u64::from(paused);
+        }
+    }
+
     fn join(&mut self) {
         if self.members().count() < 4 {
-            self.members.push(Some(Member::new(self.sabotage)));
+            self.members.push(Some(Member::new(self.sabotage, self.max_metadata_bytes)));
         }
     }
 

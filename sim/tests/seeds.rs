@@ -20,6 +20,9 @@ fn every_promise_is_kept_in_thousands_of_worlds_with_faults() {
         sum.crashes += report.crashes;
         sum.failed_commits += report.failed_commits;
         sum.stale_answers += report.stale_answers;
+        sum.held += report.held;
+        sum.paused += report.paused;
+        sum.topic_pauses += report.topic_pauses;
     }
     // Worlds in which nothing happens prove nothing.
     println!("{SEEDS} seeds: {sum:?}");
@@ -31,6 +34,9 @@ fn every_promise_is_kept_in_thousands_of_worlds_with_faults() {
         ("crashes", sum.crashes),
         ("failed commits", sum.failed_commits),
         ("stale answers", sum.stale_answers),
+        ("holds", sum.held),
+        ("pauses of what had too much on its way", sum.paused),
+        ("pauses of the topic", sum.topic_pauses),
     ] {
         assert!(count > SEEDS / 10, "only {count} {what}");
     }

@@ -1,5 +1,6 @@
 //! `KafkaConsumerActor`: feeds the router. It owns the thread that polls Kafka, the frontier and the commits.
 
+mod hold;
 mod membership;
 mod poll;
 mod rebalance;
@@ -75,21 +76,63 @@ pub struct Drain {
     pub deadline: Duration,
 }
 
-enum Command {
-    Drain { deadline: Duration, done: oneshot::Sender<()> },
+/// What the consumer's thread is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Finish what was started, commit, leave the group.
+    Drain {
+        /// How long to wait for what was started.
+        deadline: Duration,
+        /// Told when that is done.
+        done: oneshot::Sender<()>,
+    },
+    /// Pause a topic, or end its pause.
+    PauseTopic {
+        /// The topic.
+        topic: String,
+        /// Which of the two.
+        paused: bool,
+        /// Told how many partitions of it this member has.
+        done: oneshot::Sender<usize>,
+    },
+}
+
+/// Reaches the consumer's thread, also before it has started: it then obeys when it does. A clone reaches the same.
+#[derive(Clone, Debug)]
+pub struct ConsumerControl {
+    commands: Sender<Command>,
+}
+
+impl ConsumerControl {
+    /// A control, and what the thread takes from it.
+    #[must_use]
+    pub fn new() -> (Self, Receiver<Command>) {
+        let (commands, taken) = mpsc::channel();
+        (Self { commands }, taken)
+    }
+
+    /// Pauses a topic, or ends its pause: for all of its partitions that this member has or gets, until it is told
+    /// otherwise or the process ends. What was read before is handled. The order stands also when the answer, the
+    /// number of partitions that the member has of it, is not awaited; there is none from a thread that has ended.
+    pub fn pause_topic(&self, topic: &str, paused: bool) -> impl Future<Output = Option<usize>> + use<> {
+        let (done, told) = oneshot::channel();
+        // A thread that ended reads nothing; then `done` is dropped and nobody waits.
+        let _ = self.commands.send(Command::PauseTopic { topic: topic.to_owned(), paused, done });
+        async move { told.await.ok() }
+    }
 }
 
 /// Owns the thread that polls Kafka.
 pub struct KafkaConsumerActor {
-    parts: Option<ConsumerParts>,
-    commands: Option<Sender<Command>>,
+    thread: Option<(ConsumerParts, Receiver<Command>)>,
+    control: ConsumerControl,
 }
 
 impl KafkaConsumerActor {
-    /// Polls from its start on.
+    /// Polls from its start on, and does what comes by the control.
     #[must_use]
-    pub fn new(parts: ConsumerParts) -> Self {
-        Self { parts: Some(parts), commands: None }
+    pub fn new(parts: ConsumerParts, control: ConsumerControl, commands: Receiver<Command>) -> Self {
+        Self { thread: Some((parts, commands)), control }
     }
 }
 
@@ -97,9 +140,7 @@ impl Actor for KafkaConsumerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        let Some(parts) = self.parts.take() else { return };
-        let (sender, commands) = mpsc::channel();
-        self.commands = Some(sender);
+        let Some((parts, commands)) = self.thread.take() else { return };
         let (escalation, journal, board) = (parts.escalation.clone(), parts.journal.clone(), Arc::clone(&parts.board));
         let thread = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = thread.spawn({
@@ -129,10 +170,8 @@ impl Handler<Drain> for KafkaConsumerActor {
 
     fn handle(&mut self, Drain { deadline }: Drain, _: &mut Self::Context) -> Self::Result {
         let (done, drained) = oneshot::channel();
-        if let Some(commands) = &self.commands {
-            // A thread that ended has nothing to drain; then `done` is dropped and the wait below is over.
-            let _ = commands.send(Command::Drain { deadline, done });
-        }
+        // A thread that ended has nothing to drain; then `done` is dropped and the wait below is over.
+        let _ = self.control.commands.send(Command::Drain { deadline, done });
         Box::pin(async move {
             let _ = drained.await;
         })

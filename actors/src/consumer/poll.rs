@@ -16,6 +16,7 @@ use super::{Command, ConsumerParts};
 use crate::assignment::Assignment;
 use crate::delivery::intake::{Commit, Effect, Intake, Tracking};
 use crate::delivery::membership::Membership;
+use crate::delivery::progress_codec::MAX_METADATA_BYTES;
 use crate::journal::{
     BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
 };
@@ -97,7 +98,11 @@ impl PollLoop {
         let pool = BatchPool::default();
         let mut this = Self {
             source,
-            intake: Intake::new(parts.config.max_in_flight_records, parts.config.max_in_flight_bytes),
+            intake: Intake::new(
+                parts.config.max_in_flight_records,
+                parts.config.max_in_flight_bytes,
+                MAX_METADATA_BYTES,
+            ),
             assignments: HashMap::new(),
             last: None,
             batch: pool.batch(),
@@ -170,12 +175,13 @@ impl PollLoop {
     }
 
     pub(super) fn turn(&mut self, commands: &Receiver<Command>) -> Result<(), SourceError> {
-        if let Ok(Command::Drain { deadline, done }) = commands.try_recv() {
-            self.begin_drain(deadline, done);
+        while let Ok(command) = commands.try_recv() {
+            self.obey(command);
         }
         self.renew_lease(Instant::now());
         self.take_answers();
-        self.fill();
+        self.regulate(Instant::now())?;
+        self.fill()?;
         self.send_batch();
         let now = Instant::now();
         if now >= self.next_events {
@@ -198,17 +204,17 @@ impl PollLoop {
         Ok(())
     }
 
-    /// Reads what there is, within the credits. When there are none, waits for answers instead.
-    pub(super) fn fill(&mut self) {
+    /// Reads what there is, within what the intake takes. When it takes none, waits for answers instead.
+    pub(super) fn fill(&mut self) -> Result<(), SourceError> {
         let room = MAX_BATCH_RECORDS.saturating_sub(self.batch.len());
         let room = if self.batch.bytes() < MAX_BATCH_BYTES { room } else { 0 };
-        let max = room.min(self.intake.free());
+        let max = room.min(self.intake.room());
         if max == 0 || self.draining.is_some() || self.membership.is_doubtful() {
             // Without an answer in time the turn goes on: callbacks are to be served.
             if let Ok(answers) = self.parts.answers.recv_timeout(FILLING_WAIT) {
                 self.answered(&answers);
             }
-            return;
+            return Ok(());
         }
         let idle = self.batch.is_empty() && self.leaving.is_empty();
         let wait = if idle { IDLE_WAIT } else { FILLING_WAIT };
@@ -219,10 +225,11 @@ impl PollLoop {
         if skipped > 0 {
             self.parts.journal.write(RecordsSkipped { count: skipped });
         }
-        if went_back > 0 {
-            self.parts.journal.write(LogWentBack { count: went_back });
+        if !went_back.is_empty() {
+            self.parts.journal.write(LogWentBack { count: went_back.len() as u64 });
             self.sweep();
         }
+        went_back.into_iter().try_for_each(|slot| self.tell_position(slot))
     }
 
     /// Sends the batch on when the router has taken the one before; until then it is filled further.
@@ -350,8 +357,8 @@ impl PollLoop {
 struct LeftOut {
     /// Records that an earlier owner had settled.
     skipped: u64,
-    /// Times that a log went back; its partition began anew.
-    went_back: u64,
+    /// Slots whose log went back; they began anew.
+    went_back: Vec<u32>,
 }
 
 /// Copies a record into the batch. A record of a partition that takes none (it is leaving or gone) is left out: it was
@@ -380,7 +387,7 @@ fn take_in(
     if tracking == Tracking::WentBack {
         // The topic was made anew, or its end was cut: these are other records. What is in flight of the old log is
         // stale from here on.
-        left_out.went_back += 1;
+        left_out.went_back.push(slot);
         assignment.close();
         let (slot, epoch) = intake.assign(&assignment.topic, partition);
         *assignment = Arc::new(Assignment::new(Arc::clone(&assignment.topic), partition, slot, epoch));

@@ -1,7 +1,8 @@
 //! What is told of the consumer: its status, and its rebalances in short lines.
 
 use super::poll::PollLoop;
-use crate::journal::{Change, Rebalanced};
+use crate::delivery::hold::PauseCause;
+use crate::journal::{Change, PartitionsPaused, PausedPartitions, Rebalanced};
 use crate::kafka::TopicPartition;
 use crate::status::{ConsumerStatus, PartitionStatus};
 
@@ -17,7 +18,16 @@ impl PollLoop {
         self.parts.journal.write(Rebalanced { change, partitions: &summary(partitions), owned });
     }
 
+    pub(super) fn journal_pause(&self, paused: bool, cause: PauseCause, partitions: &[TopicPartition]) {
+        let cause = cause.as_str();
+        self.parts.journal.write(PartitionsPaused { paused, cause, partitions: &summary(partitions) });
+    }
+
     pub(super) fn write_status(&mut self) {
+        for cause in PauseCause::ALL {
+            let count = self.intake.standings().filter(|at| at.paused == Some(cause)).count();
+            self.parts.journal.write(PausedPartitions { cause: cause.as_str(), count });
+        }
         let partitions: Vec<PartitionStatus> = self
             .intake
             .standings()
@@ -38,6 +48,7 @@ impl PollLoop {
                     lag,
                     in_flight: at.in_flight,
                     leaving: self.is_leaving(at.slot),
+                    paused: at.paused.map(PauseCause::as_str),
                     stalled: self.stalls.of(at.slot).cloned(),
                 }
             })

@@ -65,8 +65,8 @@ impl PollLoop {
             let high = self.high_watermark(at.topic, at.partition);
             let unread = high.zip(at.position).is_some_and(|(high, position)| high > position);
             let leaving = self.is_leaving(at.slot);
-            // Without a broker nothing can come: that is told already.
-            let excused = leaving || (at.in_flight == 0 && !reachable);
+            // Without a broker, and while it is paused, nothing can come: that is told already.
+            let excused = leaving || (at.in_flight == 0 && (!reachable || at.paused.is_some()));
             Reading {
                 slot: at.slot,
                 epoch: at.epoch,

@@ -16,11 +16,17 @@ impl Credits {
         Self { limit_records, limit_bytes, records: 0, bytes: 0 }
     }
 
-    /// Records that may be polled now. Zero also when the bytes are used up; the last record polled may pass the
-    /// limit in bytes by its own size, for its size is known only then.
+    /// Records that may be polled now. Zero also when the bytes are used up; what is polled at once may pass the limit
+    /// in bytes, for its size is known only then.
     #[must_use]
     pub fn free(&self) -> usize {
         if self.bytes >= self.limit_bytes { 0 } else { self.limit_records.saturating_sub(self.records) }
+    }
+
+    /// Bytes that are not used.
+    #[must_use]
+    pub fn free_bytes(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.bytes)
     }
 
     /// One record was polled.

@@ -3,6 +3,13 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::progress_codec::varint_len;
+
+/// The most that one more record adds to [`Frontier::worst_progress_bytes`]: itself, a hole before it, a long stretch.
+pub const MAX_RECORD_PROGRESS_BYTES: usize = 1 + 9 + 1;
+/// A stretch of so many unsettled records takes a second byte, and one of its square a third.
+const LONG_STRETCH: usize = 128;
+
 /// Tracks the records of one assignment of one partition from the poll to their settlement.
 ///
 /// Only what is unsettled is kept, so its size is bounded by the credits, however far the records behind one that
@@ -19,6 +26,11 @@ pub struct Frontier {
     /// Runs of offsets that were settled in an earlier assignment, ascending, and the offset they were committed with.
     before: VecDeque<Range<i64>>,
     resumed_at: i64,
+    /// What `before` takes when it is written, and the end of the last run that left it.
+    before_bytes: usize,
+    passed: i64,
+    /// The sum of [`charge`] over the unsettled; see [`worst_progress_bytes`](Self::worst_progress_bytes).
+    charged_bytes: usize,
     /// Counts what was settled: a commit that knows it knows whether there is more to say.
     changes: u64,
 }
@@ -29,6 +41,17 @@ struct Unsettled {
     bytes: u32,
     /// Never started and never to be: its next owner gets it, so the frontier stays below it.
     given_up: bool,
+}
+
+/// What an unsettled offset followed by `next` can take in the progress: the stretch that ends with it, and the settled
+/// run in between. Where there is no run, one may begin when the follower is settled, whose byte then pays for it.
+fn charge(offset: i64, next: i64) -> usize {
+    1 + varint_len(next.abs_diff(offset + 1))
+}
+
+/// What a settled run takes when it is written after `at`.
+fn run_bytes(at: i64, run: &Range<i64>) -> usize {
+    varint_len(run.start.abs_diff(at)) + varint_len(run.start.abs_diff(run.end))
 }
 
 /// What tracking a record found.
@@ -62,7 +85,9 @@ impl Frontier {
     /// A frontier that goes on from a commit: `settled` are the runs above `base` that its metadata named.
     #[must_use]
     pub fn resume(base: i64, settled: Vec<Range<i64>>) -> Self {
-        Self { before: settled.into(), resumed_at: base, ..Self::default() }
+        let ends = std::iter::once(base).chain(settled.iter().map(|run| run.end));
+        let before_bytes = ends.zip(&settled).map(|(after, run)| run_bytes(after, run)).sum();
+        Self { before: settled.into(), resumed_at: base, passed: base, before_bytes, ..Self::default() }
     }
 
     /// Tracks a polled record. One that went back is not tracked: its partition begins anew.
@@ -71,17 +96,25 @@ impl Frontier {
         match self.end {
             Some(end) if offset < end => return Tracking::WentBack,
             // The log does not begin where it was committed: it is another log, whose offsets mean other records.
-            None if offset < self.resumed_at => self.before.clear(),
+            None if offset < self.resumed_at => {
+                self.before.clear();
+                self.before_bytes = 0;
+            }
             _ => {}
         }
         self.end = Some(offset + 1);
-        while self.before.pop_front_if(|run| run.end <= offset).is_some() {}
+        while let Some(run) = self.before.pop_front_if(|run| run.end <= offset) {
+            self.before_bytes -= run_bytes(self.passed, &run);
+            self.passed = run.end;
+        }
         if self.before.front().is_some_and(|run| run.contains(&offset)) {
             self.changes += 1;
             return Tracking::SettledBefore;
         }
         self.owned += 1;
         self.owned_bytes += bytes as usize;
+        // The last one is charged for itself alone until it has a follower.
+        self.charged_bytes += self.unsettled.back().map_or(1, |last| charge(last.offset, offset));
         self.unsettled.push_back(Unsettled { offset, bytes, given_up: false });
         Tracking::New
     }
@@ -93,6 +126,11 @@ impl Frontier {
             Err(answered) => return answered,
         };
         self.changes += 1;
+        let neighbour = |index: Option<usize>| Some(self.unsettled.get(index?)?.offset);
+        let (before, after) = (neighbour(index.checked_sub(1)), neighbour(index.checked_add(1)));
+        self.charged_bytes -= before.map_or(0, |before| charge(before, offset));
+        self.charged_bytes -= after.map_or(1, |after| charge(offset, after));
+        self.charged_bytes += before.map_or(0, |before| after.map_or(1, |after| charge(before, after)));
         // Shifts the shorter side, and it is nearly always the front.
         let bytes = self.unsettled.remove(index).map_or(0, |entry| entry.bytes);
         self.answered(bytes)
@@ -165,6 +203,24 @@ impl Frontier {
         runs
     }
 
+    /// An upper bound of what [`settled_above`](Self::settled_above) takes when it is written, now and in whatever order
+    /// the unsettled come to be settled: two runs that become one take no more than they did, and a run that begins anew,
+    /// of two bytes, needs two unsettled records that stood side by side, each of which was charged one.
+    #[must_use]
+    pub fn worst_progress_bytes(&self) -> usize {
+        let tail = self.unsettled.back().zip(self.end).map_or(0, |(last, end)| {
+            let until = self.before.front().map_or(end, |run| run.start.min(end));
+            varint_len(until.abs_diff(last.offset + 1))
+        });
+        self.charged_bytes + tail + self.unsettled.len() / LONG_STRETCH + self.before_bytes
+    }
+
+    /// One past the last polled offset; `None` before the first.
+    #[must_use]
+    pub fn end(&self) -> Option<i64> {
+        self.end
+    }
+
     /// Records whose answer is awaited, and their bytes.
     #[must_use]
     pub fn owned(&self) -> (usize, usize) {
@@ -177,6 +233,7 @@ impl Frontier {
 #[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
+    use crate::delivery::progress_codec::{MAX_METADATA_BYTES, decode, encode};
     use proptest::prelude::*;
 
     #[test]
@@ -256,7 +313,6 @@ mod tests {
             settled in prop::collection::vec(any::<prop::sample::Index>(), 0..80),
             polled_again in 0usize..80,
         ) {
-            use crate::delivery::progress_codec::{decode, encode};
             let offsets: Vec<i64> = gaps.iter().scan(100, |at, gap| { *at += gap; Some(*at) }).collect();
             let mut frontier = Frontier::default();
             let mut open: std::collections::BTreeSet<i64> = offsets.iter().copied().collect();
@@ -268,7 +324,7 @@ mod tests {
                 frontier.settle(*index.get(&offsets));
             }
             let mut base = frontier.position().unwrap();
-            let mut text = encode(base, frontier.settled_above().into_iter());
+            let mut text = encode(base, frontier.settled_above().into_iter(), MAX_METADATA_BYTES);
             // A member that takes over polls a part, settles nothing, and hands on; the next one polls all.
             for take in [polled_again, usize::MAX] {
                 let mut next = Frontier::resume(base, decode(base, &text).unwrap());
@@ -278,8 +334,44 @@ mod tests {
                 }
                 if let Some(position) = next.position() {
                     base = position;
-                    text = encode(base, next.settled_above().into_iter());
+                    text = encode(base, next.settled_above().into_iter(), MAX_METADATA_BYTES);
                 }
+            }
+        }
+
+        #[test]
+        fn the_size_of_the_progress_is_bounded_at_every_step_and_settling_never_raises_the_bound(
+            before in prop::collection::vec((1i64..40, prop_oneof![1i64..6, 100i64..300]), 0..12),
+            steps in prop::collection::vec((0u8..10, any::<prop::sample::Index>()), 1..250),
+        ) {
+            // The end of each run is the start of the next gap.
+            let runs = before.iter().scan(50, |at, (gap, length)| { *at += gap + length; Some(*at - length..*at) });
+            let mut frontier = Frontier::resume(50, runs.collect());
+            let mut open: Vec<i64> = Vec::new();
+            for (kind, index) in steps {
+                let bound = frontier.worst_progress_bytes();
+                let next = frontier.end().unwrap_or(50);
+                let raised = match kind {
+                    // A record, now and then a hole before it, now and then a long stretch of records.
+                    0..7 => {
+                        let hole = if kind == 5 { i64::try_from(index.index(20_000)).unwrap() } else { 0 };
+                        let count = if kind == 6 { 200u16 } else { 1 };
+                        let offsets = (0..count).map(|at| next + hole + i64::from(at));
+                        open.extend(offsets.filter(|offset| frontier.track(*offset, 1) == Tracking::New));
+                        usize::from(count) * MAX_RECORD_PROGRESS_BYTES
+                    }
+                    _ if open.is_empty() => 0,
+                    _ => {
+                        let offset = open.swap_remove(index.index(open.len()));
+                        if kind == 7 { frontier.give_up(offset) } else { frontier.settle(offset) };
+                        0
+                    }
+                };
+                prop_assert!(frontier.worst_progress_bytes() <= bound + raised);
+                let text = encode(frontier.position().unwrap_or(50), frontier.settled_above().into_iter(), usize::MAX);
+                // Without the letter of the version and the checksum.
+                let runs_bytes = (text.len().saturating_sub(1) * 3 / 4).saturating_sub(4);
+                prop_assert!(runs_bytes <= frontier.worst_progress_bytes());
             }
         }
 

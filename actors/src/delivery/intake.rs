@@ -1,60 +1,36 @@
 //! The intake: partitions assigned to this member, what of them is on its way, and what may be committed.
 
+use std::collections::BTreeSet;
+
+use super::assigned::Assigned;
+pub use super::commits::Commit;
 use super::credits::Credits;
 pub use super::frontier::Tracking;
 use super::frontier::{Answered, Frontier};
-use super::progress_codec::{DecodeError, decode, encode};
+use super::hold::PauseCause;
+use super::progress_codec::{DecodeError, decode, max_runs_bytes};
 use crate::answer::Answer;
 
 /// Partitions of this member by slot. A slot stays with its partition while the process lives; each assignment of it
 /// has a higher epoch than all before.
 #[derive(Debug)]
 pub struct Intake {
-    slots: Vec<Slot>,
-    credits: Credits,
+    pub(super) slots: Vec<Slot>,
+    pub(super) credits: Credits,
+    pub(super) max_metadata_bytes: usize,
+    /// What the progress of a partition may take of that.
+    pub(super) max_progress_bytes: usize,
+    /// Topics that somebody paused; they stay so whatever is assigned.
+    pub(super) paused_topics: BTreeSet<String>,
     last_epoch: u32,
-    last_commit: u64,
+    pub(super) last_commit: u64,
 }
 
 #[derive(Debug)]
-struct Slot {
-    topic: String,
+pub(super) struct Slot {
+    pub(super) topic: String,
     partition: i32,
-    assigned: Option<Assigned>,
-}
-
-#[derive(Debug, Default)]
-struct Assigned {
-    epoch: u32,
-    leaving: bool,
-    frontier: Frontier,
-    /// The first offset polled: the broker has it, or has nothing, which comes to the same.
-    first: Option<i64>,
-    /// The last offset the broker said it has, and how many changes it knows.
-    committed: Option<i64>,
-    known_changes: u64,
-    /// The next commit says it again, to hear whether this member still is one.
-    say_again: bool,
-    /// A commit that is not answered yet.
-    committing: Option<Committing>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Committing {
-    number: u64,
-    offset: i64,
-    changes: u64,
-}
-
-impl Assigned {
-    /// The offset to commit, where there is more to say than the broker knows.
-    fn uncommitted(&self) -> Option<i64> {
-        let position = self.frontier.position()?;
-        let known = self.committed.or(self.first)?;
-        // An assignment never takes back what it committed.
-        let news = self.frontier.changes() > self.known_changes || self.say_again;
-        (position >= known && news).then_some(position)
-    }
+    pub(super) assigned: Option<Assigned>,
 }
 
 /// What the broker has of a partition from earlier assignments.
@@ -77,17 +53,6 @@ pub enum Effect {
     Stale,
 }
 
-/// An offset to commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commit {
-    /// Slot of the partition.
-    pub slot: u32,
-    /// Every offset below it is settled.
-    pub offset: i64,
-    /// What is settled above it; see [`progress_codec`](super::progress_codec).
-    pub metadata: String,
-}
-
 /// How one partition stands, for status and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing<'a> {
@@ -105,13 +70,23 @@ pub struct Standing<'a> {
     pub committed: Option<i64>,
     /// Records on their way.
     pub in_flight: usize,
+    /// Why it is paused at the source, where it is.
+    pub paused: Option<PauseCause>,
 }
 
 impl Intake {
-    /// No partition yet; at most so many records and bytes on their way.
+    /// No partition yet; at most so many records and bytes on their way, and so long a metadata of a commit.
     #[must_use]
-    pub fn new(limit_records: usize, limit_bytes: usize) -> Self {
-        Self { slots: Vec::new(), credits: Credits::new(limit_records, limit_bytes), last_epoch: 0, last_commit: 0 }
+    pub fn new(limit_records: usize, limit_bytes: usize, max_metadata_bytes: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            credits: Credits::new(limit_records, limit_bytes),
+            max_metadata_bytes,
+            max_progress_bytes: max_runs_bytes(max_metadata_bytes),
+            paused_topics: BTreeSet::new(),
+            last_epoch: 0,
+            last_commit: 0,
+        }
     }
 
     /// A partition comes. Returns its slot and the new epoch. Whatever it still held from before is forgotten.
@@ -162,7 +137,7 @@ impl Intake {
         tracking
     }
 
-    /// Records that may be polled now.
+    /// Records for which there are credits, of whatever partition; how many may be read is [`room`](Self::room).
     #[must_use]
     pub fn free(&self) -> usize {
         self.credits.free()
@@ -202,7 +177,7 @@ impl Intake {
     /// Records of a slot that are on their way.
     #[must_use]
     pub fn in_flight(&self, slot: u32) -> usize {
-        self.current(slot).map_or(0, |assigned| assigned.frontier.owned().0)
+        self.at(slot).map_or(0, |assigned| assigned.frontier.owned().0)
     }
 
     /// Records of all partitions that are on their way.
@@ -211,56 +186,10 @@ impl Intake {
         self.credits.used_records()
     }
 
-    /// What is to be committed now, and the commit's number: partitions of which the broker does not know all, one
-    /// commit at a time each. They are remembered as being committed until [`commit_answered`](Self::commit_answered).
-    pub fn begin_commit(&mut self, wanted: impl Fn(u32) -> bool) -> (u64, Vec<Commit>) {
-        self.last_commit += 1;
-        let number = self.last_commit;
-        let mut commits = Vec::new();
-        for (slot, assigned) in self.slots.iter_mut().enumerate() {
-            let slot = to_u32(slot);
-            let Some(assigned) = assigned.assigned.as_mut().filter(|_| wanted(slot)) else { continue };
-            let Some(offset) = assigned.uncommitted().filter(|_| assigned.committing.is_none()) else { continue };
-            let metadata = encode(offset, assigned.frontier.settled_above().into_iter());
-            assigned.say_again = false;
-            assigned.committing = Some(Committing { number, offset, changes: assigned.frontier.changes() });
-            commits.push(Commit { slot, offset, metadata });
-        }
-        (number, commits)
-    }
-
-    /// The broker answered for a partition of a commit. An answer to another commit than the one on its way (it is of
-    /// an earlier assignment) changes nothing.
-    pub fn commit_answered(&mut self, slot: u32, number: u64, accepted: bool) {
-        let Some(assigned) = self.assigned(slot) else { return };
-        let Some(committing) = assigned.committing.take_if(|committing| committing.number == number) else { return };
-        if accepted {
-            assigned.committed = Some(committing.offset);
-            assigned.known_changes = committing.changes;
-        }
-    }
-
-    /// The next commit says everything again, also what the broker has. Returns the number of the last commit before it,
-    /// and whether there is anything to say.
-    pub fn say_again(&mut self) -> (u64, bool) {
-        let mut any = false;
-        for assigned in self.slots.iter_mut().filter_map(|slot| slot.assigned.as_mut()) {
-            assigned.say_again = true;
-            any |= assigned.frontier.position().is_some();
-        }
-        (self.last_commit, any)
-    }
-
-    /// Whether a slot has something that the broker does not have.
-    #[must_use]
-    pub fn is_uncommitted(&self, slot: u32) -> bool {
-        self.current(slot).is_some_and(|assigned| assigned.uncommitted().is_some())
-    }
-
     /// Slots that are assigned.
     #[must_use]
     pub fn slots(&self) -> Vec<u32> {
-        (0..to_u32(self.slots.len())).filter(|slot| self.current(*slot).is_some()).collect()
+        self.current().map(|(slot, ..)| slot).collect()
     }
 
     /// Topic and partition of a slot.
@@ -275,35 +204,47 @@ impl Intake {
 
     /// How the assigned partitions stand.
     pub fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
-        self.slots.iter().enumerate().filter_map(|(at, slot)| {
-            slot.assigned.as_ref().map(|assigned| Standing {
-                slot: to_u32(at),
-                topic: &slot.topic,
-                partition: slot.partition,
-                epoch: assigned.epoch,
-                position: assigned.frontier.position(),
-                committed: assigned.committed,
-                in_flight: assigned.frontier.owned().0,
-            })
+        self.current().map(|(number, slot, assigned)| Standing {
+            slot: number,
+            topic: &slot.topic,
+            partition: slot.partition,
+            epoch: assigned.epoch,
+            position: assigned.frontier.position(),
+            committed: assigned.committed,
+            in_flight: assigned.frontier.owned().0,
+            paused: assigned.paused,
         })
     }
 
-    fn assigned(&mut self, slot: u32) -> Option<&mut Assigned> {
+    /// One past the last offset polled of a slot, in this assignment.
+    #[must_use]
+    pub fn polled_to(&self, slot: u32) -> Option<i64> {
+        self.at(slot)?.frontier.end()
+    }
+
+    /// The slots that are assigned.
+    pub(super) fn current(&self) -> impl Iterator<Item = (u32, &Slot, &Assigned)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(number, slot)| Some((to_u32(number), slot, slot.assigned.as_ref()?)))
+    }
+
+    pub(super) fn assigned(&mut self, slot: u32) -> Option<&mut Assigned> {
         self.slots.get_mut(slot as usize)?.assigned.as_mut()
     }
 
-    fn current(&self, slot: u32) -> Option<&Assigned> {
+    pub(super) fn at(&self, slot: u32) -> Option<&Assigned> {
         self.slots.get(slot as usize)?.assigned.as_ref()
     }
 }
 
-fn to_u32(number: usize) -> u32 {
+pub(super) fn to_u32(number: usize) -> u32 {
     u32::try_from(number).expect("partitions of a member and bytes of a record stay far below 2^32")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::progress_codec::MAX_METADATA_BYTES;
 
     fn settled(slot: u32, epoch: u32, offset: i64) -> Answer {
         Answer { slot, epoch, offset, settled: true }
@@ -325,7 +266,7 @@ mod tests {
 
     #[test]
     fn an_answer_from_an_earlier_assignment_moves_nothing() {
-        let mut intake = Intake::new(10, 1000);
+        let mut intake = Intake::new(10, 1000, MAX_METADATA_BYTES);
         let (slot, old) = intake.assign("t", 0);
         take(&mut intake, slot, [5, 6]);
         let (same, new) = intake.assign("t", 0);
@@ -338,46 +279,8 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_counts_when_it_was_answered_and_is_repeated_when_it_was_refused() {
-        let mut intake = Intake::new(10, 1000);
-        let (slot, epoch) = intake.assign("t", 0);
-        assert!(intake.begin_commit(all).1.is_empty(), "nothing polled, nothing to commit");
-        take(&mut intake, slot, [0, 1]);
-        assert!(intake.begin_commit(all).1.is_empty(), "nothing settled, nothing to commit");
-        intake.answer(&settled(slot, epoch, 0));
-        let first = intake.begin_commit(all);
-        assert_eq!(offsets(&first), [1]);
-        intake.answer(&settled(slot, epoch, 1));
-        assert!(intake.begin_commit(all).1.is_empty(), "one at a time");
-        intake.commit_answered(slot, first.0, false);
-        let second = intake.begin_commit(all);
-        assert_eq!(offsets(&second), [2]);
-        intake.commit_answered(slot, first.0, true);
-        assert!(intake.is_uncommitted(slot), "an answer to an earlier commit says nothing of this one");
-        intake.commit_answered(slot, second.0, true);
-        assert!(!intake.is_uncommitted(slot) && intake.begin_commit(all).1.is_empty());
-    }
-
-    #[test]
-    fn what_the_broker_has_is_said_again_where_that_is_asked_for() {
-        let mut intake = Intake::new(10, 1000);
-        let (slot, epoch) = intake.assign("t", 0);
-        assert_eq!(intake.say_again(), (0, false), "nothing polled, nothing to say");
-        take(&mut intake, slot, [0, 1]);
-        intake.answer(&settled(slot, epoch, 0));
-        let first = intake.begin_commit(all);
-        intake.commit_answered(slot, first.0, true);
-        assert!(intake.begin_commit(all).1.is_empty());
-        let (last, any) = intake.say_again();
-        let again = intake.begin_commit(all);
-        assert!(any && again.0 > last && offsets(&again) == [1]);
-        intake.commit_answered(slot, again.0, true);
-        assert!(intake.begin_commit(all).1.is_empty());
-    }
-
-    #[test]
     fn what_is_settled_above_the_frontier_is_committed_too_and_skipped_by_the_next_owner() {
-        let mut intake = Intake::new(10, 1000);
+        let mut intake = Intake::new(10, 1000, MAX_METADATA_BYTES);
         let (slot, epoch) = intake.assign("t", 0);
         take(&mut intake, slot, 0..5);
         intake.answer(&settled(slot, epoch, 2));
@@ -386,7 +289,7 @@ mod tests {
         let from = Resume { offset: commits[0].offset, metadata: commits[0].metadata.clone() };
         assert_eq!(from.offset, 0);
 
-        let mut next = Intake::new(10, 1000);
+        let mut next = Intake::new(10, 1000, MAX_METADATA_BYTES);
         let (slot, _) = next.assign("t", 0);
         next.resume(slot, &from).unwrap();
         let tracked: Vec<_> = (0..5).map(|offset| next.track(slot, offset, 10)).collect();
@@ -398,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_log_that_goes_back_is_handled_from_there_on() {
-        let mut intake = Intake::new(10, 1000);
+        let mut intake = Intake::new(10, 1000, MAX_METADATA_BYTES);
         let (slot, old) = intake.assign("t", 0);
         take(&mut intake, slot, [500, 501]);
         intake.answer(&settled(slot, old, 500));
@@ -412,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_leaving_partition_takes_nothing_and_ends_when_all_is_answered() {
-        let mut intake = Intake::new(10, 1000);
+        let mut intake = Intake::new(10, 1000, MAX_METADATA_BYTES);
         let (slot, epoch) = intake.assign("t", 0);
         take(&mut intake, slot, [0, 1]);
         intake.leave(slot);

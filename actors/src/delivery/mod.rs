@@ -2,9 +2,12 @@
 //!
 //! Nothing here knows rdkafka, actix, tokio, a clock or randomness; a simulator can drive all of it.
 
+mod assigned;
+mod commits;
 pub mod credits;
 pub mod dead_letter;
 pub mod frontier;
+pub mod hold;
 pub mod intake;
 pub mod lanes;
 pub mod membership;

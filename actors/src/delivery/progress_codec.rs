@@ -27,10 +27,10 @@ pub enum DecodeError {
 
 /// Writes the settled runs above `base`. Runs are in ascending order, do not touch, and none begins at `base`.
 ///
-/// Nothing settled above the base is the empty string. What would pass [`MAX_METADATA_BYTES`] is left out from the
-/// end: those records would be repeated after a restart, which is allowed.
+/// Nothing settled above the base is the empty string. What would make it longer than `max_bytes` is left out from the
+/// end, and would be repeated after a restart. The intake holds a partition back before that can happen.
 #[must_use]
-pub fn encode(base: i64, settled: impl Iterator<Item = Range<i64>>) -> String {
+pub fn encode(base: i64, settled: impl Iterator<Item = Range<i64>>, max_bytes: usize) -> String {
     // The checksum's place; it is known last.
     let mut bytes = vec![0; CHECKSUM_BYTES];
     let mut at = base;
@@ -43,7 +43,7 @@ pub fn encode(base: i64, settled: impl Iterator<Item = Range<i64>>) -> String {
         let before = bytes.len();
         write_varint(&mut bytes, gap);
         write_varint(&mut bytes, length);
-        if 1 + base64_len(bytes.len()) > MAX_METADATA_BYTES {
+        if 1 + base64_len(bytes.len()) > max_bytes {
             bytes.truncate(before);
             break;
         }
@@ -104,6 +104,16 @@ fn write_varint(bytes: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     bytes.push((number & 0x7f) as u8);
+}
+
+/// Bytes that a varint takes; zero is never written and takes none.
+pub(super) fn varint_len(number: u64) -> usize {
+    (u64::BITS - number.leading_zeros()).div_ceil(7) as usize
+}
+
+/// Bytes that the runs may take in metadata of at most so many.
+pub(super) fn max_runs_bytes(max_metadata_bytes: usize) -> usize {
+    (max_metadata_bytes.saturating_sub(1) * 3 / 4).saturating_sub(CHECKSUM_BYTES)
 }
 
 fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
@@ -175,13 +185,13 @@ mod tests {
 
     #[test]
     fn nothing_above_the_frontier_is_nothing() {
-        assert_eq!(encode(7, std::iter::empty()), "");
+        assert_eq!(encode(7, std::iter::empty(), MAX_METADATA_BYTES), "");
         assert_eq!(decode(7, ""), Ok(vec![]));
     }
 
     #[test]
     fn what_is_not_ours_or_damaged_or_of_another_base_is_refused() {
-        let text = encode(100, [101..105, 200..201].into_iter());
+        let text = encode(100, [101..105, 200..201].into_iter(), MAX_METADATA_BYTES);
         assert_eq!(decode(100, &text), Ok(vec![101..105, 200..201]));
         assert_eq!(decode(101, &text), Err(DecodeError::Damaged));
         for foreign in ["b", "{\"some\":1}", "a!", "aaaaaa"] {
@@ -193,24 +203,38 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_left_out_from_the_end() {
         let all = runs(0, &vec![(1, 1); 10_000]);
-        let text = encode(0, all.iter().cloned());
+        let text = encode(0, all.iter().cloned(), MAX_METADATA_BYTES);
         assert!(text.len() <= MAX_METADATA_BYTES && text.is_ascii());
         let read = decode(0, &text).unwrap();
         assert!(read.len() > 1_000 && all.starts_with(&read));
+    }
+
+    #[test]
+    fn what_the_runs_may_take_fills_the_metadata_and_no_more() {
+        for max in [20, 21, 22, 23, 4000] {
+            let runs = max_runs_bytes(max);
+            let length = |runs: usize| 1 + base64_len(CHECKSUM_BYTES + runs);
+            assert!(length(runs) <= max && length(runs + 1) > max);
+        }
+        for number in [1, 127, 128, 16_383, 16_384, u64::MAX] {
+            let mut bytes = Vec::new();
+            write_varint(&mut bytes, number);
+            assert_eq!(varint_len(number), bytes.len());
+        }
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read(base in 0i64..1 << 40, lengths in prop::collection::vec((1i64..1 << 20, 1i64..1 << 20), 0..300)) {
             let runs = runs(base, &lengths);
-            let text = encode(base, runs.iter().cloned());
+            let text = encode(base, runs.iter().cloned(), MAX_METADATA_BYTES);
             prop_assert!(text.is_ascii() && text.len() <= MAX_METADATA_BYTES);
             prop_assert_eq!(decode(base, &text), Ok(runs));
         }
 
         #[test]
         fn a_changed_letter_is_noticed(lengths in prop::collection::vec((1i64..9, 1i64..9), 1..20), at in any::<prop::sample::Index>(), letter in 0usize..64) {
-            let text = encode(5, runs(5, &lengths).into_iter());
+            let text = encode(5, runs(5, &lengths).into_iter(), MAX_METADATA_BYTES);
             let mut changed = text.clone().into_bytes();
             let at = at.index(changed.len());
             changed[at] = ALPHABET[letter];

@@ -11,13 +11,17 @@ use serde::Serialize;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
-use super::health::{health_routes, status_of};
-use super::problem::{Problem, get};
+use super::health::{Health, health_routes, status_of};
+use super::problem::{Problem, get, post};
+use crate::consumer::ConsumerControl;
 use crate::inspect::{Inspector, KEPT_MESSAGES, Query, RoutedMessage};
 use crate::telemetry;
 
 /// A comment so often keeps proxies from closing a quiet stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The consumer's thread obeys within milliseconds, once it has begun: it begins when the broker has the topics.
+const OBEYED_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct Found {
@@ -30,7 +34,50 @@ pub(crate) fn management_routes(config: &mut web::ServiceConfig) {
         .service(get("/status", status_of))
         .service(get("/metrics", metrics))
         .service(get("/messages", messages))
-        .service(get("/messages/stream", stream));
+        .service(get("/messages/stream", stream))
+        .service(post("/topics/{topic}:pause", pause))
+        .service(post("/topics/{topic}:resume", resume));
+}
+
+#[derive(Serialize)]
+struct TopicOrder {
+    topic: String,
+    paused: bool,
+    /// Partitions of it that this member has; `None` where its consumer has not begun, and will obey when it does.
+    partitions: Option<usize>,
+}
+
+async fn pause(
+    topic: web::Path<String>,
+    health: web::Data<Health>,
+    control: web::Data<ConsumerControl>,
+) -> Result<HttpResponse, Problem> {
+    order(topic.into_inner(), true, &health, &control).await
+}
+
+async fn resume(
+    topic: web::Path<String>,
+    health: web::Data<Health>,
+    control: web::Data<ConsumerControl>,
+) -> Result<HttpResponse, Problem> {
+    order(topic.into_inner(), false, &health, &control).await
+}
+
+async fn order(
+    topic: String,
+    paused: bool,
+    health: &Health,
+    control: &ConsumerControl,
+) -> Result<HttpResponse, Problem> {
+    if !health.handlers.iter().any(|(_, known, _)| *known == topic) {
+        return Err(Problem::new(StatusCode::NOT_FOUND, format!("{topic} is not read by this service")));
+    }
+    let (status, partitions) = match tokio::time::timeout(OBEYED_WITHIN, control.pause_topic(&topic, paused)).await {
+        Ok(Some(partitions)) => (StatusCode::OK, Some(partitions)),
+        Ok(None) => return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the consumer has ended")),
+        Err(_) => (StatusCode::ACCEPTED, None),
+    };
+    Ok(HttpResponse::build(status).json(TopicOrder { topic, paused, partitions }))
 }
 
 async fn metrics() -> HttpResponse {

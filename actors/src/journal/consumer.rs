@@ -49,6 +49,60 @@ impl Entry for Rebalanced<'_> {
     }
 }
 
+/// Somebody paused a topic, or ended its pause.
+pub struct TopicPaused<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Which of the two.
+    pub paused: bool,
+    /// Partitions of it that this member has.
+    pub partitions: usize,
+}
+
+impl Entry for TopicPaused<'_> {
+    fn write(&self, service: &Arc<str>) {
+        let Self { topic, paused, partitions } = self;
+        info!(%service, topic, paused, partitions, "topic paused or resumed");
+    }
+}
+
+/// Partitions are not read any more, or again.
+pub struct PartitionsPaused<'a> {
+    /// Which of the two.
+    pub paused: bool,
+    /// `operator`, or `backpressure`: too much of them is on its way.
+    pub cause: &'static str,
+    /// Which, as `topic/first-last,other`, separated by spaces.
+    pub partitions: &'a str,
+}
+
+impl Entry for PartitionsPaused<'_> {
+    fn write(&self, service: &Arc<str>) {
+        let Self { paused, cause, partitions } = self;
+        if *paused {
+            info!(%service, cause, partitions, "partitions paused");
+            counter!("partition_pauses_total", "service" => service.clone(), "cause" => *cause).increment(1);
+        } else {
+            info!(%service, cause, partitions, "partitions resumed");
+        }
+    }
+}
+
+/// So many partitions are paused now.
+pub struct PausedPartitions {
+    /// `operator`, or `backpressure`.
+    pub cause: &'static str,
+    /// How many.
+    pub count: usize,
+}
+
+impl Entry for PausedPartitions {
+    #[allow(clippy::cast_precision_loss)] // a gauge is an f64; partitions are few
+    fn write(&self, service: &Arc<str>) {
+        gauge!("partitions_paused", "service" => service.clone(), "cause" => self.cause).set(self.count as f64);
+    }
+}
+
 /// The consumer's thread stood still for so long that its partitions may be another's. It holds everything until the
 /// broker has confirmed that it still is a member.
 pub struct MembershipDoubted {

@@ -1,0 +1,62 @@
+//! Partitions that are paused: because they have too much on their way, or because somebody says so.
+
+use std::time::Instant;
+
+use super::Command;
+use super::poll::PollLoop;
+use crate::delivery::hold::PauseCause;
+use crate::journal::TopicPaused;
+use crate::kafka::{SourceError, TopicPartition};
+
+impl PollLoop {
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Drain { deadline, done } => self.begin_drain(deadline, done),
+            Command::PauseTopic { topic, paused, done } => {
+                self.intake.pause_topic(&topic, paused);
+                let partitions = self.intake.standings().filter(|at| at.topic == topic).count();
+                self.parts.journal.write(TopicPaused { topic: &topic, paused, partitions });
+                // Whoever told it may not have waited.
+                let _ = done.send(partitions);
+            }
+        }
+    }
+
+    /// Has the source do what the intake decides. To be called before each reading: a partition that comes while its
+    /// topic is paused is then never read.
+    pub(super) fn regulate(&mut self, now: Instant) -> Result<(), SourceError> {
+        let taps = self.intake.regulate(now);
+        if taps.is_empty() {
+            return Ok(());
+        }
+        for (paused, cause) in [true, false].into_iter().flat_map(|paused| PauseCause::ALL.map(|cause| (paused, cause)))
+        {
+            let taps = taps.iter().filter(|tap| (tap.paused, tap.cause) == (paused, cause));
+            let partitions: Vec<TopicPartition> = taps.map(|tap| self.at(tap.slot)).collect();
+            if partitions.is_empty() {
+                continue;
+            }
+            if paused {
+                self.source.pause(&partitions)?;
+            } else {
+                self.source.resume(&partitions)?;
+            }
+            self.journal_pause(paused, cause, &partitions);
+        }
+        self.write_status();
+        Ok(())
+    }
+
+    fn at(&self, slot: u32) -> TopicPartition {
+        let (topic, partition) = self.intake.partition(slot);
+        TopicPartition { topic: topic.to_owned(), partition }
+    }
+
+    /// Where a log went back, librdkafka may still hold the higher position of before, from which it would go on after a
+    /// pause: it is told where its reader stands.
+    pub(super) fn tell_position(&mut self, slot: u32) -> Result<(), SourceError> {
+        let Some(offset) = self.intake.polled_to(slot) else { return Ok(()) };
+        let (topic, partition) = self.intake.partition(slot);
+        self.source.seek(topic, partition, offset)
+    }
+}

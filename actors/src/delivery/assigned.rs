@@ -1,0 +1,41 @@
+//! One assignment of one partition, as the intake keeps it: its frontier, what the broker knows of it, how it is held.
+
+use super::frontier::Frontier;
+use super::hold::{Hold, PauseCause};
+
+#[derive(Debug, Default)]
+pub(super) struct Assigned {
+    pub(super) epoch: u32,
+    pub(super) leaving: bool,
+    pub(super) frontier: Frontier,
+    /// The first offset polled: the broker has it, or has nothing, which comes to the same.
+    pub(super) first: Option<i64>,
+    /// The last offset the broker said it has, and how many changes it knows.
+    pub(super) committed: Option<i64>,
+    pub(super) known_changes: u64,
+    /// The next commit says it again, to hear whether this member still is one.
+    pub(super) say_again: bool,
+    /// A commit that is not answered yet.
+    pub(super) committing: Option<Committing>,
+    pub(super) hold: Hold,
+    /// Why the source was told to pause it.
+    pub(super) paused: Option<PauseCause>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Committing {
+    pub(super) number: u64,
+    pub(super) offset: i64,
+    pub(super) changes: u64,
+}
+
+impl Assigned {
+    /// The offset to commit, where there is more to say than the broker knows.
+    pub(super) fn uncommitted(&self) -> Option<i64> {
+        let position = self.frontier.position()?;
+        let known = self.committed.or(self.first)?;
+        // An assignment never takes back what it committed.
+        let news = self.frontier.changes() > self.known_changes || self.say_again;
+        (position >= known && news).then_some(position)
+    }
+}

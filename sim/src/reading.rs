@@ -1,0 +1,78 @@
+//! How a member reads: as much as its intake has room for, and nothing of what is paused.
+
+use std::time::Instant;
+
+use actors::assignment::PartitionSeed;
+use actors::delivery::hold::PauseCause;
+use actors::delivery::intake::Tracking;
+use actors::delivery::lanes::{LaneKey, Unkeyed};
+
+use crate::Sabotage;
+use crate::history::{History, Record, Violation};
+use crate::member::{Item, Member, Owned, TOPIC, answer};
+use crate::rng::Rng;
+
+impl Member {
+    /// Somebody pauses the topic, or ends its pause.
+    pub(crate) fn pause_topic(&mut self, paused: bool) {
+        self.topic_paused = paused;
+        self.intake.pause_topic(TOPIC, paused);
+    }
+
+    pub(crate) fn topic_is_paused(&self) -> bool {
+        self.topic_paused
+    }
+
+    /// Has the source do what the intake decides.
+    fn regulate(&mut self, now: Instant, history: &mut History) {
+        for tap in self.intake.regulate(now) {
+            if !tap.paused && self.is(Sabotage::NeverResumed) {
+                continue;
+            }
+            history.report.paused += u64::from(tap.paused && tap.cause == PauseCause::Backpressure);
+            if let Some(owned) = self.owned.values_mut().find(|owned| owned.slot == tap.slot) {
+                owned.paused = tap.paused;
+            }
+        }
+    }
+
+    /// Polls some records of a partition.
+    pub(crate) fn poll(&mut self, now: Instant, rng: &mut Rng, history: &mut History) -> Result<(), Violation> {
+        self.regulate(now, history);
+        let Some(partition) = rng.pick(&self.partitions()) else { return Ok(()) };
+        let (room, free) = (self.intake.room(), self.intake.free());
+        history.report.held += u64::from(room == 0 && free > 0);
+        let most = if self.is(Sabotage::ShareIgnored) { free } else { room }.min(1 + rng.below(6));
+        let readable = |owned: &&mut Owned| owned.open && !owned.paused;
+        let Some(owned) = self.owned.get_mut(&partition).filter(readable) else { return Ok(()) };
+        let log = &history.logs[partition];
+        let records: Vec<Record> =
+            log.iter().filter(|record| record.offset >= owned.position).take(most).copied().collect();
+        let (slot, epoch) = (owned.slot, owned.epoch);
+        for record in records {
+            if self.topic_paused {
+                return Err(Violation::ReadWhilePaused(partition, record.offset));
+            }
+            owned.position = record.offset + 1;
+            match self.intake.track(slot, record.offset, 10) {
+                Tracking::New => {
+                    let item = Item { partition, record, slot, epoch, attempts: 0 };
+                    let seed = PartitionSeed::of(TOPIC, i32::try_from(partition).unwrap_or(0));
+                    let lane = LaneKey::of(seed, record.offset, Some(&[record.key]), Unkeyed::default());
+                    self.lanes.push(lane, item);
+                    if self.sabotage == Some(Sabotage::SettledAtThePoll) {
+                        self.answers.push_back(answer(&item, true));
+                    }
+                }
+                Tracking::SettledBefore => history.skip(partition, record.offset)?,
+                Tracking::WentBack | Tracking::Refused => {}
+            }
+            // One that had nothing on its way may take the last, and so may the odd one.
+            let (on_its_way, left) = (self.intake.in_flight(slot), self.intake.free());
+            if on_its_way > left.max(1) + 1 {
+                return Err(Violation::NothingLeft(partition, record.offset));
+            }
+        }
+        Ok(())
+    }
+}
