@@ -12,6 +12,7 @@ mod flow;
 mod inspection;
 mod kit;
 mod on_kafka;
+mod pauses;
 mod rest;
 mod restart;
 mod retries;

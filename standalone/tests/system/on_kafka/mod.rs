@@ -9,6 +9,7 @@ mod dead_letters;
 mod flow;
 mod group;
 mod members;
+mod pauses;
 mod restart;
 mod tls;
 mod topics;
