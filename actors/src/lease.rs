@@ -1,6 +1,6 @@
 //! The lease: until when the handlers may act on what this member holds. The consumer's thread renews it while it turns.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Ends by itself when nobody renews it: a process that was frozen finds it ended before it does anything else.
@@ -11,13 +11,14 @@ pub struct Lease {
     origin: Instant,
     /// Nanoseconds after `origin`.
     until: AtomicU64,
+    held: AtomicBool,
 }
 
 impl Lease {
     /// A lease that has ended.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { origin: now, until: AtomicU64::new(0) }
+        Self { origin: now, until: AtomicU64::new(0), held: AtomicBool::new(false) }
     }
 
     /// It holds until then.
@@ -30,6 +31,17 @@ impl Lease {
     #[must_use]
     pub fn holds(&self, now: Instant) -> bool {
         self.nanos(now) < self.until.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more is started while it is held; what was started goes on.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more is to be started.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     fn nanos(&self, at: Instant) -> u64 {

@@ -1,4 +1,5 @@
-//! The member's lease: renewed while its thread turns; after a standstill only when the broker has confirmed it.
+//! The member's lease: renewed while its thread turns; after a standstill only when the broker has confirmed it. And the
+//! hold on what is started while the broker does not confirm our progress.
 
 use std::time::Instant;
 
@@ -23,6 +24,19 @@ impl PollLoop {
         }
     }
 
+    /// Stops and resumes what is started, with what the broker says of our progress.
+    pub(super) fn hold_or_go_on(&mut self, now: Instant) {
+        let held = self.pace.holds(now) && self.intake.has_uncommitted();
+        if held == self.held {
+            return;
+        }
+        self.held = held;
+        self.parts.lease.hold(held);
+        if !held {
+            self.sweep();
+        }
+    }
+
     fn act(&mut self, turn: Turn, now: Instant) {
         match turn {
             Turn::Certain => self.parts.lease.renew(now + LEASE),
@@ -34,7 +48,7 @@ impl PollLoop {
                 self.parts.journal.write(MembershipDoubted { gap });
                 let (last_commit, can_ask) = self.intake.say_again();
                 self.membership.ask(last_commit, can_ask);
-                self.next_commit = now;
+                self.pace.hurry(now);
             }
             Turn::Doubtful => {}
         }

@@ -14,6 +14,7 @@ use actix::dev::SendError;
 use super::stall::Stalls;
 use super::{Command, ConsumerParts};
 use crate::assignment::Assignment;
+use crate::delivery::commit_pace::CommitPace;
 use crate::delivery::intake::{Commit, Effect, Intake, Tracking};
 use crate::delivery::membership::Membership;
 use crate::delivery::progress_codec::MAX_METADATA_BYTES;
@@ -80,13 +81,13 @@ pub(super) struct PollLoop {
     pub(super) reachable: Option<(Instant, bool)>,
     pub(super) state: ConsumerState,
     pub(super) next_events: Instant,
-    pub(super) next_commit: Instant,
+    pub(super) pace: CommitPace,
+    /// Nothing is read or started until the broker confirms our progress.
+    pub(super) held: bool,
     pub(super) next_status: Instant,
     pub(super) draining: Option<Draining>,
     /// Restarts without an assignment in between.
     pub(super) restarts: u32,
-    /// Commits whose answer has not come: closing would wait for it.
-    pub(super) unanswered_commits: u64,
 }
 
 impl PollLoop {
@@ -115,11 +116,11 @@ impl PollLoop {
             reachable: None,
             state: ConsumerState::Joining,
             next_events: now,
-            next_commit: now,
+            pace: CommitPace::new(now, parts.config.commit_interval),
+            held: false,
             next_status: now,
             draining: None,
             restarts: 0,
-            unanswered_commits: 0,
             parts,
         };
         while !this.has_left() {
@@ -129,7 +130,8 @@ impl PollLoop {
         }
         this.state = ConsumerState::Stopped;
         this.write_status();
-        let left = this.is_free() && this.unanswered_commits == 0;
+        let left = // Closing would wait for commits whose answer has not come.
+        this.is_free() && this.pace.unanswered() == 0;
         let Self { source, draining, .. } = this;
         let done = draining.and_then(|draining| draining.done);
         // Closing tells the coordinator goodbye, and whoever waits for the drain waits for that too. Where the broker
@@ -158,6 +160,7 @@ impl PollLoop {
         self.write_status();
         // The old member leaves before the new one joins: under one instance id they would push each other out.
         drop(self.source);
+        self.pace.forget();
         loop {
             // The group frees an instance id by itself in the end, so waiting for that is no failure.
             self.restarts += u32::from(!matches!(error, SourceError::Unreleased));
@@ -168,7 +171,7 @@ impl PollLoop {
             std::thread::sleep(RESTART_PAUSE * self.restarts.max(1));
             let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, _)| topic.as_str()).collect();
             match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
-                Ok(source) => return Ok(Self { source, unanswered_commits: 0, ..self }),
+                Ok(source) => return Ok(Self { source, ..self }),
                 Err(refused) => error = refused,
             }
         }
@@ -191,10 +194,10 @@ impl PollLoop {
             }
         }
         self.take_commit_answers();
-        if now >= self.next_commit {
-            self.next_commit = now + self.parts.config.commit_interval;
+        if self.pace.is_due(now) {
             self.commit(|_| true);
         }
+        self.hold_or_go_on(now);
         self.advance_leaving(now)?;
         if now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
@@ -209,7 +212,7 @@ impl PollLoop {
         let room = MAX_BATCH_RECORDS.saturating_sub(self.batch.len());
         let room = if self.batch.bytes() < MAX_BATCH_BYTES { room } else { 0 };
         let max = room.min(self.intake.room());
-        if max == 0 || self.draining.is_some() || self.membership.is_doubtful() {
+        if max == 0 || self.draining.is_some() || self.membership.is_doubtful() || self.held {
             // Without an answer in time the turn goes on: callbacks are to be served.
             if let Ok(answers) = self.parts.answers.recv_timeout(FILLING_WAIT) {
                 self.answered(&answers);
@@ -320,7 +323,9 @@ impl PollLoop {
             })
             .collect();
         let sent = self.source.commit(number, &offsets);
-        self.unanswered_commits += u64::from(sent.is_ok());
+        if sent.is_ok() {
+            self.pace.sent(number, Instant::now());
+        }
         if let Err(error) = sent {
             self.parts.journal.write(CommitFailed { partition: "all", error: &error });
             for slot in slots {
@@ -331,10 +336,12 @@ impl PollLoop {
 
     pub(super) fn take_commit_answers(&mut self) {
         while let Some(answers) = self.source.commit_answers(Duration::ZERO) {
-            self.unanswered_commits = self.unanswered_commits.saturating_sub(1);
             let accepted = answers.iter().filter(|answer| answer.error.is_none()).count();
             if accepted > 0 {
                 self.parts.journal.write(Committed { partitions: accepted });
+            }
+            if let Some(number) = answers.first().map(|answer| answer.number) {
+                self.pace.answered(number, accepted > 0, Instant::now());
             }
             if let Some(answer) = answers.iter().find(|answer| answer.error.is_none()) {
                 self.commit_accepted(answer.number);

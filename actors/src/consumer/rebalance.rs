@@ -15,6 +15,9 @@ use crate::status::ConsumerState;
 
 /// A final commit that is not answered by then is given up: its records are repeated.
 const FINAL_COMMIT_DEADLINE: Duration = Duration::from_secs(2);
+/// A whole member that leaves waits so long after the deadline of its drain for what it has settled to be committed. In a
+/// rebalance that is stuck behind a dead member, the broker takes nothing before that one's session is over.
+const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(3);
 /// Between attempts at a final commit that was refused.
 const FINAL_COMMIT_PAUSE: Duration = Duration::from_millis(50);
 /// While partitions leave, what is not started of them is given up so often.
@@ -35,6 +38,7 @@ impl PollLoop {
             }
         }
         self.last = None;
+        self.pace.restless(Instant::now());
         self.resume(partitions);
         self.source.accept(partitions)?;
         if self.draining.is_none() {
@@ -66,6 +70,7 @@ impl PollLoop {
 
     /// Others have them already: nothing is committed, and whatever is still answered is stale.
     pub(super) fn lost(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        self.pace.restless(Instant::now());
         self.leaving.retain(|leaving| !leaving.partitions.iter().any(|leaving| partitions.contains(leaving)));
         self.end(partitions);
         self.source.release(partitions)?;
@@ -85,6 +90,7 @@ impl PollLoop {
             }
         }
         let now = Instant::now();
+        self.pace.restless(now);
         self.leaving.push(Leaving {
             partitions,
             slots,
@@ -143,6 +149,8 @@ impl PollLoop {
             && self.leaving.is_empty()
             && draining.left_at.is_none()
             && (self.intake.in_flight_in_all() == 0 || now >= draining.deadline)
+            // Once it has asked to leave, the group takes nothing of it any more.
+            && (!self.intake.has_uncommitted() || now >= draining.deadline + LAST_COMMIT_PATIENCE)
         {
             draining.left_at = Some(now);
             self.source.leave();

@@ -61,6 +61,12 @@ impl Intake {
     pub fn is_uncommitted(&self, slot: u32) -> bool {
         self.at(slot).is_some_and(|assigned| assigned.uncommitted().is_some())
     }
+
+    /// Whether any slot has something that the broker does not have.
+    #[must_use]
+    pub fn has_uncommitted(&self) -> bool {
+        self.current().any(|(_, _, assigned)| assigned.uncommitted().is_some())
+    }
 }
 
 #[cfg(test)]

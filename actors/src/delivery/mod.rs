@@ -3,6 +3,7 @@
 //! Nothing here knows rdkafka, actix, tokio, a clock or randomness; a simulator can drive all of it.
 
 mod assigned;
+pub mod commit_pace;
 mod commits;
 pub mod credits;
 pub mod dead_letter;

@@ -145,6 +145,7 @@ impl<I: Invoke> HandlerActor<I> {
                 self.finish(in_hand, called);
             }
             while self.may_act()
+                && !self.around.lease.is_held()
                 && self.runs.waiting() < I::MAX_RUNS
                 && let Some((in_hand, events)) = self.next_run()
             {

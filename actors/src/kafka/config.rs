@@ -155,8 +155,12 @@ impl KafkaConfig {
             Broker::Cluster(_) => {
                 config
                     .set("partition.assignment.strategy", "cooperative-sticky")
-                    .set("session.timeout.ms", "6000")
-                    .set("heartbeat.interval.ms", "2000");
+                    .set("session.timeout.ms", Self::SESSION_TIMEOUT_MS)
+                    // A rebalance waits so long for members that do not answer, 5 minutes by default. The thread that
+                    // polls waits for no handler, so one that has not polled for a session is as good as dead.
+                    .set("max.poll.interval.ms", self.session_timeout_ms())
+                    // Members hear of a rebalance by a heartbeat: each of its steps may take one.
+                    .set("heartbeat.interval.ms", "500");
             }
             // The mock's classic protocol takes a session timeout to rebalance, the new one 0.2 s.
             Broker::Embedded(_) => {
@@ -164,6 +168,12 @@ impl KafkaConfig {
             }
         }
         self.pass_through(config)
+    }
+
+    const SESSION_TIMEOUT_MS: &'static str = "6000";
+
+    fn session_timeout_ms(&self) -> &str {
+        self.properties.get("session.timeout.ms").map_or(Self::SESSION_TIMEOUT_MS, String::as_str)
     }
 
     /// KIP-848: the broker decides session and assignor, and setting them here is an error.
