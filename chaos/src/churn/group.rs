@@ -33,8 +33,10 @@ struct Member {
     number: usize,
     place: usize,
     process: Process,
-    /// Until when it is frozen, as an index of its fault.
+    /// The fault that freezes it.
     frozen: Option<usize>,
+    /// Another has its instance id, so that it ends by itself when it is thawed.
+    replaced: bool,
 }
 
 impl Group {
@@ -68,12 +70,13 @@ impl Group {
         }
         command.stdout(log.try_clone().expect("a file of ours")).stderr(log);
         let process = Process::start(&mut command).expect("our own program starts");
-        self.members.push(Member { number, place, process, frozen: None });
+        self.members.push(Member { number, place, process, frozen: None, replaced: false });
     }
 
     /// Does `kind` to one of those that are awake, and starts another in its place.
     pub(crate) fn strike(&mut self, kind: Kind, victim: usize) -> String {
-        let awake: Vec<usize> = (0..self.members.len()).filter(|at| self.members[*at].frozen.is_none()).collect();
+        let may_be_struck = |member: &Member| member.frozen.is_none() && !member.replaced;
+        let awake: Vec<usize> = (0..self.members.len()).filter(|at| may_be_struck(&self.members[*at])).collect();
         let at = awake[victim % awake.len()];
         let (number, place) = (self.members[at].number, self.members[at].place);
         let fault = Fault { kind, member: number, at: monotonic(), until: monotonic() };
@@ -85,7 +88,10 @@ impl Group {
         };
         self.members[at].process.signal(signal).expect("it runs");
         match kind {
-            Kind::Freeze => self.members[at].frozen = Some(self.faults.len() - 1),
+            Kind::Freeze => {
+                self.members[at].frozen = Some(self.faults.len() - 1);
+                self.members[at].replaced = self.static_members;
+            }
             Kind::Leave => self.leaving.push((self.members.remove(at), Instant::now())),
             // Dropped, it is waited for.
             Kind::Kill => drop(self.members.remove(at)),

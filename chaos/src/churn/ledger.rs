@@ -91,8 +91,15 @@ pub(crate) fn judge(fed: &[Fed], handlings: &[Handling], faults: &[Fault]) -> Ve
     verdict
 }
 
-/// What befell the one who had finished it before it was begun again.
+/// Why it was done again: one was frozen over it, or what befell the one who had finished it first.
 fn cause(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> {
+    let over = |fault: &Fault| fault.at > again.start && Some(fault.until) < again.finish;
+    let mut of_again = faults.iter().filter(|fault| fault.kind == Kind::Freeze && fault.member == again.member);
+    if of_again.any(over) { Some(Kind::Freeze) } else { befell(first, again, faults) }
+}
+
+/// What befell the one who had finished it before it was begun again.
+fn befell(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> {
     let between = |fault: &&Fault| Some(fault.until) >= first.finish && fault.at <= again.start;
     let of_first = faults.iter().filter(|fault| fault.member == first.member).filter(between);
     of_first.max_by_key(|fault| fault.at).map(|fault| fault.kind)
@@ -115,7 +122,7 @@ fn is_late(handling: &Handling, of_place: &[Handling], faults: &[Fault]) -> bool
         of_place.iter().any(|other| {
             let meanwhile = other.member != handling.member && other.start > fault.at && other.finish < handling.finish;
             // What had befallen the other may have been reason enough to do it again.
-            meanwhile && other.finish.is_some() && cause(other, handling, faults).is_none()
+            meanwhile && other.finish.is_some() && befell(other, handling, faults).is_none()
         })
     })
 }
@@ -215,6 +222,13 @@ mod tests {
         assert_eq!((verdict.late, verdict.at_once), (1, 1));
         let before = [handled(0, 0, 15, 18), handled(1, 0, 60, 62)];
         assert_eq!(judge(&[fed(0, 1, 10)], &before, &[frozen]).late, 0);
+    }
+
+    #[test]
+    fn a_repeat_by_one_that_was_frozen_over_it_is_laid_to_the_freeze() {
+        let over = [handled(1, 0, 60, 62), handled(0, 0, 15, 95)];
+        let verdict = judge(&[fed(0, 1, 10)], &over, &[fault(Kind::Freeze, 0, 20, 90)]);
+        assert_eq!(verdict.repeated, BTreeMap::from([(Some(Kind::Freeze), 1)]));
     }
 
     #[test]
