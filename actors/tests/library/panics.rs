@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actors::{BatchHandler, Done, Event, Handler, HandlerResult, Route};
+use actors::{BatchHandler, Contract, Done, Event, Handler, HandlerResult, Route};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service, wait_for, wait_until_ready};
 
@@ -118,5 +118,55 @@ fn a_panic_costs_failed_attempts_of_the_event_in_hand_and_nothing_else() {
 fn a_panic_in_a_batch_takes_nobody_with_it() {
     healthy_events_are_handled_in_order_and_poison_is_dead_lettered(|seen| {
         Route::batched(TOPIC, move |_| Batches(Probe::new(&seen)))
+    });
+}
+
+/// Its own validation panics on poison.
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema, garde::Validate)]
+struct Fragile {
+    #[garde(skip)]
+    key: String,
+    #[garde(custom(explodes))]
+    poison: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, clippy::unnecessary_wraps)] // as garde wants it
+fn explodes(poison: &bool, (): &()) -> garde::Result {
+    assert!(!poison, "the contract's own code panics");
+    Ok(())
+}
+
+impl Contract for Fragile {
+    const TYPE: &'static str = "fragile.v1";
+    fn key(&self) -> Option<String> {
+        Some(self.key.clone())
+    }
+}
+
+struct Takes;
+
+impl Handler for Takes {
+    type Event = Fragile;
+
+    async fn handle(&self, _: &Event<Fragile>) -> HandlerResult {
+        Ok(Done::Handled)
+    }
+}
+
+#[test]
+fn a_panic_of_a_contracts_own_code_makes_its_event_a_dead_letter_and_takes_nobody_with_it() {
+    actix::System::new().block_on(async {
+        let broker = broker();
+        let service = service(&broker, &[], Route::each(TOPIC, |_| Takes));
+        wait_until_ready(&service).await;
+        let publisher = Publisher::new(&broker);
+        for number in 0..10 {
+            // A step looks like a fragile one to whoever reads it.
+            publisher.publish(&Step { key: "same".to_owned(), number, poison: number == 3 }).await;
+        }
+        let status = || service.health().handlers().remove(0);
+        wait_for("all to be settled", || status().handled == 9 && status().dead_lettered == 1).await;
+        assert_eq!(status().restarts, 0, "the handler had no part in it");
+        service.stop().await;
     });
 }

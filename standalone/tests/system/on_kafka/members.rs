@@ -137,6 +137,25 @@ fn on_kafka_a_member_with_an_instance_id_gets_its_partitions_back_and_no_other_m
 
 #[test]
 #[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_a_consumer_whose_client_met_a_fatal_error_joins_again_until_the_group_takes_it() {
+    let kafka = Cluster::start(&[]);
+    let groups = Groups::new();
+    let start = || {
+        let start = on(Start::one("micro-2"), kafka.brokers(), &groups).env("KAFKA_GROUP_INSTANCE_ID", "one");
+        start.env("KAFKA_PROPERTY_GROUP_PROTOCOL", "consumer").start()
+    };
+    let mut killed = start().ready();
+    let all = assigned(&killed, "micro-2");
+    killed.kill();
+    // The group keeps the instance id for the dead one until its session is over; to ask for it is a fatal error.
+    let heir = start();
+    wait_for("a restart", || (!heir.journal("consumer restarts").is_empty()).then_some(()));
+    let heir = heir.ready();
+    assert_eq!(assigned(&heir, "micro-2"), all);
+}
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
 fn on_kafka_of_two_members_with_one_instance_id_the_older_ends_and_names_the_setting() {
     let kafka = Cluster::start(&[]);
     let groups = Groups::new();
