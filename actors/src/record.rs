@@ -1,7 +1,12 @@
 //! Records as they came off a partition: one arena per batch, and views into it.
 
+mod pool;
+
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+pub use pool::BatchPool;
+use pool::Buffers;
 
 use crate::assignment::Assignment;
 
@@ -24,52 +29,19 @@ struct Entry {
     headers: Span,
 }
 
-/// The memory of a batch, recycled through a [`BatchPool`].
-#[derive(Default)]
-struct Buffers {
-    arena: Vec<u8>,
-    entries: Vec<Entry>,
-}
-
 /// Records that cross a mailbox in one actor message. Their bytes lie in one arena.
 pub struct RecordBatch {
     buffers: Buffers,
     assignments: Vec<Arc<Assignment>>,
     pool: BatchPool,
-}
-
-/// Gives the memory of finished batches to new ones; a clone is the same pool.
-#[derive(Clone, Default)]
-pub struct BatchPool {
-    spare: Arc<Mutex<Vec<Buffers>>>,
-}
-
-/// Spare buffers kept: as many batches as are usually on their way at once.
-const MAX_SPARE_BATCHES: usize = 32;
-/// A buffer that one huge record has grown is given back to the allocator instead of being kept.
-const MAX_SPARE_ARENA_BYTES: usize = 1 << 20;
-
-impl BatchPool {
-    /// An empty batch on recycled memory where there is some.
-    #[must_use]
-    pub fn batch(&self) -> RecordBatch {
-        let buffers = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        RecordBatch { buffers, assignments: Vec::new(), pool: self.clone() }
-    }
+    /// What the pool counts for it.
+    held_bytes: usize,
 }
 
 impl Drop for RecordBatch {
     fn drop(&mut self) {
-        let mut buffers = std::mem::take(&mut self.buffers);
-        if buffers.arena.capacity() > MAX_SPARE_ARENA_BYTES {
-            return;
-        }
-        buffers.arena.clear();
-        buffers.entries.clear();
-        let mut spare = self.pool.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < MAX_SPARE_BATCHES {
-            spare.push(buffers);
-        }
+        self.pool.hold(self.held_bytes, 0);
+        self.pool.recycle(std::mem::take(&mut self.buffers));
     }
 }
 
@@ -130,6 +102,24 @@ impl RecordBatch {
             headers,
         });
         self.buffers.arena.len() - before
+    }
+
+    /// Appends a copy of a record of another batch.
+    pub fn push_copy(&mut self, record: &Record<'_>) {
+        let raw = RawRecord {
+            offset: record.offset(),
+            timestamp_ms: record.timestamp_ms(),
+            key: record.key(),
+            value: record.value(),
+        };
+        self.push(record.assignment(), raw, record.headers());
+    }
+
+    /// The batch is complete: it gives back memory that it does not need, and counts in its pool as long as it lives.
+    pub fn seal(&mut self) {
+        self.buffers.shrink();
+        let now = self.buffers.size();
+        self.pool.hold(std::mem::replace(&mut self.held_bytes, now), now);
     }
 
     /// The record at `index`.
@@ -340,5 +330,48 @@ mod tests {
         drop(batch);
         let again = pool.batch();
         assert!(again.is_empty() && again.buffers.arena.capacity() >= 100);
+    }
+
+    #[test]
+    fn a_sealed_batch_counts_with_all_its_memory_until_nobody_wants_any_record_of_it() {
+        let pool = BatchPool::new(2_000_000);
+        let assignment = Arc::new(Assignment::new("t".into(), 0, 0, 1));
+        let mut batch = pool.batch();
+        for offset in 0..600 {
+            batch.push(&assignment, raw(offset, None, Some(&[1; 1_000])), std::iter::empty());
+        }
+        batch.seal();
+        batch.seal();
+        let (one, other) = (Arc::new(batch), pool.batch());
+        assert!(pool.is_crowded() && (1..1_400_000).contains(&pool.free_bytes()), "{}", pool.free_bytes());
+        let last = Arc::clone(&one);
+        drop((one, other));
+        assert!(pool.is_crowded(), "somebody holds a record of it");
+        drop(last);
+        assert_eq!(pool.free_bytes(), 2_000_000);
+    }
+
+    #[test]
+    fn a_small_batch_on_memory_of_a_large_one_keeps_little_of_it() {
+        let pool = BatchPool::new(1_000_000);
+        let assignment = Arc::new(Assignment::new("t".into(), 0, 0, 1));
+        let mut large = pool.batch();
+        large.push(&assignment, raw(0, None, Some(&[1; 100_000])), std::iter::empty());
+        drop(large);
+        let mut small = pool.batch();
+        small.push_copy(
+            &{
+                let mut from = BatchPool::default().batch();
+                from.push(&assignment, raw(7, Some(b"k"), Some(b"v")), std::iter::empty());
+                from
+            }
+            .record(0),
+        );
+        small.seal();
+        assert!(pool.free_bytes() > 999_000, "{}", pool.free_bytes());
+        assert_eq!(
+            (small.record(0).offset(), small.record(0).key(), small.record(0).value()),
+            (7, Some(&b"k"[..]), Some(&b"v"[..]))
+        );
     }
 }

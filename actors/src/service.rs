@@ -26,6 +26,7 @@ use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
 use crate::kafka::{Broker, KafkaConfig, Sink, TopicSpec, ensure_topics};
 use crate::lease::Lease;
 use crate::producer::{Producer, ProducerActor};
+use crate::record::BatchPool;
 use crate::router::{RouteTable, RouteTarget, RouterActor};
 use crate::settings::{Settings, own_name};
 use crate::status::HandlerCounters;
@@ -217,6 +218,7 @@ impl ServiceBuilder {
         let subscribed = routes.iter().map(|route| (route.topic.clone(), route.handler)).collect();
         let (answers, answered) = mpsc::channel();
         let lease = Arc::new(Lease::new(Instant::now()));
+        let pool = BatchPool::new(settings.max_in_flight_bytes);
         let handlers: Vec<(String, StartHandler, Surroundings)> = routes
             .into_iter()
             .zip(counters)
@@ -224,6 +226,7 @@ impl ServiceBuilder {
                 let deadline = route.deadline.unwrap_or(settings.handler_deadline);
                 let config = HandlerConfig { retry: settings.retry, unkeyed: route.unkeyed, deadline };
                 let around = Surroundings {
+                    pool: pool.clone(),
                     group: settings.group.clone(),
                     answers: answers.clone(),
                     lease: Arc::clone(&lease),
@@ -247,6 +250,7 @@ impl ServiceBuilder {
             lease,
             control,
             commands,
+            pool,
             sink: sink.clone(),
             health: health.clone(),
             journal: journal.clone(),
@@ -275,6 +279,7 @@ struct ConsumerStart {
     lease: Arc<Lease>,
     control: ConsumerControl,
     commands: mpsc::Receiver<Command>,
+    pool: BatchPool,
     sink: Sink,
     health: Health,
     journal: Journal,
@@ -284,7 +289,7 @@ impl ConsumerStart {
     /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
     async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
         let Self { kafka, settings, topics, subscribed, handlers, answered, lease, control, commands, .. } = self;
-        let Self { sink, health, journal, .. } = self;
+        let Self { pool, sink, health, journal, .. } = self;
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
         let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink), journal.clone());
@@ -311,6 +316,7 @@ impl ConsumerStart {
             look: router.recipient(),
             lease,
             waiting,
+            pool,
             answers: answered,
             board: health.consumer,
             escalation,

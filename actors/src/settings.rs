@@ -67,7 +67,7 @@ pub const VARIABLES: [Variable; 26] = [
     variable("HTTP_WORKERS", "2", "threads that serve HTTP, 1 to 64"),
     variable("PUBLISH_DEADLINE_MS", "5000", "until a request to publish is answered, 100 to 60000"),
     variable("MAX_IN_FLIGHT", "1000", "events that the service works on at once, shared by its handlers, 1 to 100000"),
-    variable("MAX_IN_FLIGHT_RECORDS", "8192", "records between poll and settlement, 1 to 1000000"),
+    variable("MAX_IN_FLIGHT_RECORDS", "65536", "records between poll and settlement, 1 to 1000000"),
     variable("MAX_IN_FLIGHT_BYTES", "67108864", "bytes between poll and settlement, 1048576 to 4294967296"),
     variable("COMMIT_INTERVAL_MS", "200", "between commits while there is something to commit, 10 to 60000"),
     variable(
@@ -291,7 +291,7 @@ impl Settings {
             http_workers: read.within("HTTP_WORKERS", 2, 1, 64),
             publish_deadline: read.millis("PUBLISH_DEADLINE_MS", 5_000, 100, 60_000),
             max_in_flight: read.within("MAX_IN_FLIGHT", 1_000, 1, 100_000),
-            max_in_flight_records: read.within("MAX_IN_FLIGHT_RECORDS", 8_192, 1, 1_000_000),
+            max_in_flight_records: read.within("MAX_IN_FLIGHT_RECORDS", 65_536, 1, 1_000_000),
             max_in_flight_bytes: read.within("MAX_IN_FLIGHT_BYTES", 64 << 20, 1 << 20, 1 << 32),
             commit_interval: read.millis("COMMIT_INTERVAL_MS", 200, 10, 60_000),
             handler_deadline: read.millis("HANDLER_DEADLINE_MS", 30_000, 1, 3_600_000),

@@ -171,7 +171,7 @@ pub fn compare(
 ) -> f64 {
     let (name, other) = other;
     let (mut rates, mut cpus) = (Vec::new(), Vec::new());
-    for round in 0..=rounds {
+    for round in 0..=rounds.max(1) {
         let (one, two) = (other(), ours());
         if round > 0 {
             println!("round {round}: {name} {}; ours {}", one.show(events), two.show(events));

@@ -5,6 +5,7 @@ mod membership;
 mod poll;
 mod rebalance;
 mod report;
+mod room;
 mod stall;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,7 @@ use crate::handler::{Look, Sweep};
 use crate::journal::{Failed, Journal};
 use crate::kafka::{KafkaConfig, SourceError};
 use crate::lease::Lease;
+use crate::record::BatchPool;
 use crate::router::Deliver;
 use crate::status::{ConsumerBoard, ConsumerState};
 use poll::PollLoop;
@@ -58,6 +60,8 @@ pub struct ConsumerParts {
     pub lease: Arc<Lease>,
     /// Batches that were sent to the router and not taken by it yet.
     pub waiting: Arc<AtomicUsize>,
+    /// Memory of the batches.
+    pub pool: BatchPool,
     /// The answers of the handlers.
     pub answers: Receiver<Vec<Answer>>,
     /// Where the status goes.

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use actix::dev::SendError;
 
+use super::room::RecordSize;
 use super::stall::Stalls;
 use super::{Command, ConsumerParts};
 use crate::assignment::Assignment;
@@ -22,14 +23,14 @@ use crate::journal::{
     BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
 };
 use crate::kafka::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
-use crate::record::{BatchPool, RecordBatch};
+use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ConsumerState;
 
 /// A batch is sent on at the latest when it has so many records: more gains nothing.
 const MAX_BATCH_RECORDS: usize = 512;
-/// A batch is sent on at the latest when it has so many bytes (and passes them by one record at most).
-const MAX_BATCH_BYTES: usize = 1 << 20;
+/// A batch is sent on when it has about so many bytes: it keeps all of its memory as long as one record of it is wanted.
+const MAX_BATCH_BYTES: usize = 256 << 10;
 /// Rebalances, statistics and errors are served so often.
 pub(super) const EVENTS_INTERVAL: Duration = Duration::from_millis(20);
 /// Wait for the first record when nothing else is to be done.
@@ -70,7 +71,7 @@ pub(super) struct PollLoop {
     pub(super) assignments: HashMap<u32, Arc<Assignment>>,
     /// Slot of the partition that the last record came from: records come in runs.
     pub(super) last: Option<(usize, i32, u32)>,
-    pub(super) pool: BatchPool,
+    pub(super) record_size: RecordSize,
     pub(super) batch: RecordBatch,
     pub(super) leaving: Vec<Leaving>,
     pub(super) membership: Membership,
@@ -96,7 +97,6 @@ impl PollLoop {
         let topics: Vec<&str> = parts.routes.iter().map(|(topic, _)| topic.as_str()).collect();
         let source = Source::open(&parts.kafka, &topics, &parts.journal)?;
         let now = Instant::now();
-        let pool = BatchPool::default();
         let mut this = Self {
             source,
             intake: Intake::new(
@@ -106,8 +106,8 @@ impl PollLoop {
             ),
             assignments: HashMap::new(),
             last: None,
-            batch: pool.batch(),
-            pool,
+            record_size: RecordSize::default(),
+            batch: parts.pool.batch(),
             leaving: Vec::new(),
             membership: Membership::new(now),
             sweep_wanted: false,
@@ -210,8 +210,8 @@ impl PollLoop {
     /// Reads what there is, within what the intake takes. When it takes none, waits for answers instead.
     pub(super) fn fill(&mut self) -> Result<(), SourceError> {
         let room = MAX_BATCH_RECORDS.saturating_sub(self.batch.len());
-        let room = if self.batch.bytes() < MAX_BATCH_BYTES { room } else { 0 };
-        let max = room.min(self.intake.room());
+        let room_bytes = MAX_BATCH_BYTES.saturating_sub(self.batch.bytes()).min(self.parts.pool.free_bytes());
+        let max = room.min(self.intake.room()).min(self.record_size.fitting(room_bytes));
         if max == 0 || self.draining.is_some() || self.membership.is_doubtful() || self.held {
             // Without an answer in time the turn goes on: callbacks are to be served.
             if let Ok(answers) = self.parts.answers.recv_timeout(FILLING_WAIT) {
@@ -223,7 +223,9 @@ impl PollLoop {
         let wait = if idle { IDLE_WAIT } else { FILLING_WAIT };
         let Self { source, intake, assignments, last, batch, .. } = self;
         let mut left_out = LeftOut::default();
+        let before = (batch.len(), batch.bytes());
         source.read(max, wait, |message| take_in(message, intake, assignments, last, batch, &mut left_out));
+        self.record_size.note(self.batch.len() - before.0, self.batch.bytes() - before.1);
         let LeftOut { skipped, went_back } = left_out;
         if skipped > 0 {
             self.parts.journal.write(RecordsSkipped { count: skipped });
@@ -245,7 +247,8 @@ impl PollLoop {
         if waiting >= MAX_WAITING_BATCHES || (waiting > 0 && !full) {
             return self.check_router();
         }
-        let batch = std::mem::replace(&mut self.batch, self.pool.batch());
+        let mut batch = std::mem::replace(&mut self.batch, self.parts.pool.batch());
+        batch.seal();
         self.parts.waiting.fetch_add(1, Ordering::Relaxed);
         if let Err(SendError::Full(Deliver { batch }) | SendError::Closed(Deliver { batch })) =
             self.parts.router.try_send(Deliver { batch })

@@ -232,6 +232,11 @@ impl<T> Lanes<T> {
         })
     }
 
+    /// All items that are in their lane.
+    pub fn items_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.by_key.values_mut().flat_map(|lane| lane.items.first.iter_mut().chain(&mut lane.items.rest))
+    }
+
     /// Items that wait in their lane.
     #[must_use]
     pub fn queued(&self) -> usize {

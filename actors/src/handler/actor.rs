@@ -31,7 +31,7 @@ use crate::journal::{Journal, Routed};
 use crate::lease::Lease;
 use crate::outcome::{HandlerResult, Outcome};
 use crate::producer::Producer;
-use crate::record::RecordBatch;
+use crate::record::{BatchPool, RecordBatch};
 use crate::status::HandlerCounters;
 
 /// Records of one batch for one handler.
@@ -69,6 +69,7 @@ pub(crate) struct Surroundings {
     pub(crate) journal: Journal,
     pub(crate) inspector: Arc<Inspector>,
     pub(crate) counters: Arc<HandlerCounters>,
+    pub(crate) pool: BatchPool,
 }
 
 /// What a call to the handler gave: its answers, or the message of its panic.
@@ -98,6 +99,8 @@ pub(crate) struct HandlerActor<I: Invoke> {
     /// Records whose dead letter is on its way.
     pub(super) dying: FxHashSet<Place>,
     pub(super) answers: Vec<Answer>,
+    /// Records that came and went since waiting ones were compacted.
+    pub(super) since_compacted: usize,
     pub(super) clock: Clock,
     pub(super) counted: [u64; Outcome::ALL.len()],
 }
@@ -125,6 +128,7 @@ impl<I: Invoke> HandlerActor<I> {
             alarm: None,
             dying: FxHashSet::default(),
             answers: Vec::new(),
+            since_compacted: 0,
             clock: Clock::start(),
             counted: [0; Outcome::ALL.len()],
         }
@@ -161,6 +165,7 @@ impl<I: Invoke> HandlerActor<I> {
         }
         self.share.tell(self.lanes.running(), self.lanes.is_full().then_some(cx.waker()));
         self.flush();
+        self.compact_when_crowded();
     }
 
     /// Whether this member may still start and finish things. Without a lease (the process was frozen, so that others
@@ -191,6 +196,7 @@ impl<I: Invoke> HandlerActor<I> {
         }
         self.around.counters.set_depth(self.lanes.queued(), self.lanes.running());
         if !self.answers.is_empty() {
+            self.since_compacted += self.answers.len();
             // The receiver goes away only with the consumer's thread, when nobody needs answers any more.
             let next = Vec::with_capacity(self.answers.len());
             let _ = self.around.answers.send(std::mem::replace(&mut self.answers, next));
@@ -229,6 +235,7 @@ impl<I: Invoke> actix::Handler<Work> for HandlerActor<I> {
     type Result = ();
 
     fn handle(&mut self, Work { batch, records }: Work, _: &mut Self::Context) {
+        self.since_compacted += records.len();
         for index in records {
             let record = batch.record(index as usize);
             let seed = record.assignment().lane_seed;

@@ -5,6 +5,7 @@ mod attempts;
 mod begin;
 mod cancel;
 mod clock;
+mod compact;
 mod dead_letters;
 mod in_flight;
 mod invoke;

@@ -8,4 +8,5 @@ mod in_flight;
 mod kit;
 mod moves;
 mod panics;
+mod slow;
 mod stalls;
