@@ -260,12 +260,18 @@ impl<E: Contract> Event<E> {
             .record(index)
             .value()
             .ok_or_else(|| HandlerError::new(ErrorKind::Undecodable, "the value is null, and the contract has none"))?;
-        let value: E = serde_json::from_slice(bytes).map_err(|error| {
+        let value: E = read(bytes).map_err(|error| {
             HandlerError::new(ErrorKind::Undecodable, format_args!("not {}: {}", E::TYPE, without_values(&error)))
         })?;
         value.validate().map_err(|report| HandlerError::new(ErrorKind::Invalid, report.to_string().trim_end()))?;
         Ok(Self { value, batch: Arc::clone(batch), index, attempt })
     }
+}
+
+/// Checks at once that all of it is text, which takes a fraction of a check of each string. Where it is none, serde
+/// says what is wrong, or does not mind: no contract's member need be touched by it.
+fn read<E: DeserializeOwned>(bytes: &[u8]) -> Result<E, serde_json::Error> {
+    str::from_utf8(bytes).map_or_else(|_| serde_json::from_slice(bytes), serde_json::from_str)
 }
 
 /// What serde says, without the values it quotes: they are payload, and errors stand in logs.
@@ -298,6 +304,17 @@ mod tests {
     struct Sample {
         number: u8,
         kind: Kind,
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_where_the_contract_reads_them_and_nowhere_else() {
+        #[derive(Debug, Deserialize)]
+        struct Named {
+            name: String,
+        }
+        assert_eq!(read::<Named>(b"{\"name\":\"J\",\"other\":\"\xff\"}").unwrap().name, "J");
+        assert_eq!(read::<Named>("{\"name\":\"\u{fc}\"}".as_bytes()).unwrap().name, "\u{fc}");
+        assert!(read::<Named>(b"{\"name\":\"\xff\"}").unwrap_err().to_string().contains("unicode"));
     }
 
     #[test]
