@@ -88,8 +88,15 @@ impl Query {
 #[derive(Debug)]
 pub struct Inspector {
     // One lock: handler actors write for nanoseconds, and a reader copies what it was asked for.
-    ring: Mutex<VecDeque<Segment>>,
+    ring: Mutex<Ring>,
     live: broadcast::Sender<RoutedMessage>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    segments: VecDeque<Segment>,
+    /// Whether somebody may follow: asking the stream itself takes its lock.
+    followed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -207,22 +214,24 @@ impl Inspector {
     /// Keeps a message; the oldest ones go when the ring is full.
     pub fn keep(&self, at: Timestamp, message: &Message<'_>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.back().is_none_or(|segment| segment.entries.len() >= SEGMENT_MESSAGES) {
+        let Ring { segments, followed } = &mut *ring;
+        if segments.back().is_none_or(|segment| segment.entries.len() >= SEGMENT_MESSAGES) {
             // The oldest segment's memory becomes the newest's.
-            let full = ring.len() > KEPT_MESSAGES / SEGMENT_MESSAGES;
-            let mut next = if full { ring.pop_front().unwrap_or_default() } else { Segment::default() };
+            let full = segments.len() > KEPT_MESSAGES / SEGMENT_MESSAGES;
+            let mut next = if full { segments.pop_front().unwrap_or_default() } else { Segment::default() };
             next.entries.clear();
             next.text.clear();
             next.routes.clear();
-            ring.push_back(next);
+            segments.push_back(next);
         }
-        let Some(segment) = ring.back_mut() else { return };
+        let Some(segment) = segments.back_mut() else { return };
         segment.push(at, message);
-        if self.live.receiver_count() > 0 {
+        if *followed {
+            *followed = self.live.receiver_count() > 0;
             let shown = segment.messages().next();
             drop(ring);
             if let Some(shown) = shown {
-                // An error means that the last follower left just now.
+                // An error means that nobody follows any more.
                 let _ = self.live.send(shown);
             }
         }
@@ -233,13 +242,15 @@ impl Inspector {
     pub fn find(&self, query: &Query) -> Vec<RoutedMessage> {
         let limit = query.limit.unwrap_or(100);
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = ring.iter().rev().flat_map(Segment::messages).take(KEPT_MESSAGES);
+        let all = ring.segments.iter().rev().flat_map(Segment::messages).take(KEPT_MESSAGES);
         all.filter(|message| query.matches(message)).take(limit).collect()
     }
 
     /// Messages from now on.
     #[must_use]
     pub fn follow(&self) -> broadcast::Receiver<RoutedMessage> {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.followed = true;
         self.live.subscribe()
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use actix::dev::SendError;
@@ -68,7 +69,7 @@ pub(super) struct PollLoop {
     pub(super) parts: ConsumerParts,
     pub(super) source: Source,
     pub(super) intake: Intake,
-    pub(super) assignments: HashMap<u32, Arc<Assignment>>,
+    pub(super) assignments: FxHashMap<u32, Arc<Assignment>>,
     /// Slot of the partition that the last record came from: records come in runs.
     pub(super) last: Option<(usize, i32, u32)>,
     pub(super) record_size: RecordSize,
@@ -104,7 +105,7 @@ impl PollLoop {
                 parts.config.max_in_flight_bytes,
                 MAX_METADATA_BYTES,
             ),
-            assignments: HashMap::new(),
+            assignments: FxHashMap::default(),
             last: None,
             record_size: RecordSize::default(),
             batch: parts.pool.batch(),
@@ -376,7 +377,7 @@ struct LeftOut {
 fn take_in(
     message: &Message<'_>,
     intake: &mut Intake,
-    assignments: &mut HashMap<u32, Arc<Assignment>>,
+    assignments: &mut FxHashMap<u32, Arc<Assignment>>,
     last: &mut Option<(usize, i32, u32)>,
     batch: &mut RecordBatch,
     left_out: &mut LeftOut,

@@ -26,8 +26,8 @@ pub(super) enum Waited {
 
 impl<I: Invoke> HandlerActor<I> {
     /// Deals with what a call to the handler answered.
-    pub(super) fn finish(&mut self, InHand { began, items }: InHand, called: Called) {
-        let results = called.unwrap_or_else(|message| {
+    pub(super) fn finish(&mut self, InHand { began, mut items }: InHand, called: Called) {
+        let mut results = called.unwrap_or_else(|message| {
             self.around.journal.write(HandlerPanicked { handler: self.name, message: &message });
             self.around.counters.restarted(&message);
             self.renew_handler();
@@ -35,6 +35,15 @@ impl<I: Invoke> HandlerActor<I> {
             smallvec![Err(error); items.len()]
         });
         let duration = self.clock.tick().saturating_duration_since(began);
+        if items.len() == 1
+            && let (Some((lane, item)), Some(result)) = (items.pop(), results.pop())
+        {
+            // Nearly always it is one, and then most of what is below need not be done.
+            return match self.settle_if_done(&item, result, duration) {
+                None => self.lanes.release(lane),
+                Some(error) => self.fail(lane, item, error, duration, Vec::new()),
+            };
+        }
         let mut rest = items.into_iter().zip(results).peekable();
         while let Some(((lane, item), result)) = rest.next() {
             let Some(error) = self.settle_if_done(&item, result, duration) else {

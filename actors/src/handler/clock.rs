@@ -7,7 +7,7 @@ use jiff::Timestamp;
 /// The time, read once per call: reading it for everything that wants it would cost more than a small handler.
 #[derive(Clone, Copy)]
 pub(super) struct Clock {
-    started: Timestamp,
+    started_us: i64,
     start: Instant,
     pub(super) now: Instant,
 }
@@ -15,7 +15,7 @@ pub(super) struct Clock {
 impl Clock {
     pub(super) fn start() -> Self {
         let now = Instant::now();
-        Self { started: Timestamp::now(), start: now, now }
+        Self { started_us: Timestamp::now().as_microsecond(), start: now, now }
     }
 
     pub(super) fn tick(&mut self) -> Instant {
@@ -25,6 +25,7 @@ impl Clock {
 
     /// The wall clock at the last tick.
     pub(super) fn timestamp(&self) -> Timestamp {
-        self.started.checked_add(self.now - self.start).unwrap_or(self.started)
+        let passed = i64::try_from((self.now - self.start).as_micros()).unwrap_or(0);
+        Timestamp::from_microsecond(self.started_us + passed).unwrap_or_default()
     }
 }
