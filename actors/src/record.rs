@@ -356,7 +356,7 @@ mod tests {
         let pool = BatchPool::new(1_000_000);
         let assignment = Arc::new(Assignment::new("t".into(), 0, 0, 1));
         let mut large = pool.batch();
-        large.push(&assignment, raw(0, None, Some(&[1; 100_000])), std::iter::empty());
+        large.push(&assignment, raw(0, None, Some(&vec![1; 100_000])), std::iter::empty());
         drop(large);
         let mut small = pool.batch();
         small.push_copy(

@@ -10,6 +10,7 @@
 // A bench that cannot go on panics.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -84,8 +85,7 @@ fn text() -> String {
     let mut text = String::new();
     while text.len() < 1 << 20 {
         let word = bench::scattered(text.len() as u64);
-        text.push_str(&format!("{:x}", word % 4096 * 7919));
-        text.push(' ');
+        write!(text, "{:x} ", word % 4096 * 7919).unwrap();
     }
     text
 }

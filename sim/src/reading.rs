@@ -40,11 +40,12 @@ impl Member {
     pub(crate) fn poll(&mut self, now: Instant, rng: &mut Rng, history: &mut History) -> Result<(), Violation> {
         self.regulate(now, history);
         let Some(partition) = rng.pick(&self.partitions()) else { return Ok(()) };
-        let (room, free) = (self.intake.room(), self.intake.free());
-        history.report.held += u64::from(room == 0 && free > 0);
-        let most = if self.is(Sabotage::ShareIgnored) { free } else { room }.min(1 + rng.below(6));
+        let share_ignored = self.is(Sabotage::ShareIgnored);
         let readable = |owned: &&mut Owned| owned.open && !owned.paused;
         let Some(owned) = self.owned.get_mut(&partition).filter(readable) else { return Ok(()) };
+        let (room, free) = (self.intake.room_of(owned.slot), self.intake.free());
+        history.report.held += u64::from(room == 0 && free > 0);
+        let most = if share_ignored { free } else { room.min(free) }.min(1 + rng.below(6));
         let log = &history.logs[partition];
         let records: Vec<Record> =
             log.iter().filter(|record| record.offset >= owned.position).take(most).copied().collect();

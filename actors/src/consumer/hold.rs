@@ -38,6 +38,14 @@ impl PollLoop {
             }
             if paused {
                 self.source.pause(&partitions)?;
+                for at in &partitions {
+                    // What was set aside would be in the way of others. It comes again when the partition is resumed.
+                    if self.source.forget(at)
+                        && let Some(slot) = self.intake.slot_of(&at.topic, at.partition)
+                    {
+                        self.tell_position(slot)?;
+                    }
+                }
             } else {
                 self.source.resume(&partitions)?;
             }

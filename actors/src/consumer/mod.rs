@@ -7,6 +7,7 @@ mod rebalance;
 mod report;
 mod room;
 mod stall;
+mod take_in;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

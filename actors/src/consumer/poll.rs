@@ -14,16 +14,17 @@ use actix::dev::SendError;
 
 use super::room::RecordSize;
 use super::stall::Stalls;
+use super::take_in::{InARow, LeftOut, take_in};
 use super::{Command, ConsumerParts};
 use crate::assignment::Assignment;
 use crate::delivery::commit_pace::CommitPace;
-use crate::delivery::intake::{Commit, Effect, Intake, Tracking};
+use crate::delivery::intake::{Commit, Effect, Intake};
 use crate::delivery::membership::Membership;
 use crate::delivery::progress_codec::MAX_METADATA_BYTES;
 use crate::journal::{
     BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
 };
-use crate::kafka::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
+use crate::kafka::{CommitAnswer, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
 use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ConsumerState;
@@ -70,8 +71,8 @@ pub(super) struct PollLoop {
     pub(super) source: Source,
     pub(super) intake: Intake,
     pub(super) assignments: FxHashMap<u32, Arc<Assignment>>,
-    /// Slot of the partition that the last record came from: records come in runs.
-    pub(super) last: Option<(usize, i32, u32)>,
+    /// The partition that the last record came from.
+    pub(super) last: Option<InARow>,
     pub(super) record_size: RecordSize,
     pub(super) batch: RecordBatch,
     pub(super) leaving: Vec<Leaving>,
@@ -212,12 +213,9 @@ impl PollLoop {
     pub(super) fn fill(&mut self) -> Result<(), SourceError> {
         let room = MAX_BATCH_RECORDS.saturating_sub(self.batch.len());
         let room_bytes = MAX_BATCH_BYTES.saturating_sub(self.batch.bytes()).min(self.parts.pool.free_bytes());
-        let max = room.min(self.intake.room()).min(self.record_size.fitting(room_bytes));
+        let max = room.min(self.intake.free()).min(self.record_size.fitting(room_bytes));
         if max == 0 || self.draining.is_some() || self.membership.is_doubtful() || self.held {
-            // Without an answer in time the turn goes on: callbacks are to be served.
-            if let Ok(answers) = self.parts.answers.recv_timeout(FILLING_WAIT) {
-                self.answered(&answers);
-            }
+            self.wait_for_answers();
             return Ok(());
         }
         let idle = self.batch.is_empty() && self.leaving.is_empty();
@@ -225,7 +223,8 @@ impl PollLoop {
         let Self { source, intake, assignments, last, batch, .. } = self;
         let mut left_out = LeftOut::default();
         let before = (batch.len(), batch.bytes());
-        source.read(max, wait, |message| take_in(message, intake, assignments, last, batch, &mut left_out));
+        *last = None;
+        let read = source.read(max, wait, |message| take_in(message, intake, assignments, last, batch, &mut left_out));
         self.record_size.note(self.batch.len() - before.0, self.batch.bytes() - before.1);
         let LeftOut { skipped, went_back } = left_out;
         if skipped > 0 {
@@ -235,7 +234,18 @@ impl PollLoop {
             self.parts.journal.write(LogWentBack { count: went_back.len() as u64 });
             self.sweep();
         }
-        went_back.into_iter().try_for_each(|slot| self.tell_position(slot))
+        went_back.into_iter().try_for_each(|slot| self.tell_position(slot))?;
+        if read == 0 && self.source.has_set_aside() {
+            self.wait_for_answers();
+        }
+        Ok(())
+    }
+
+    /// Without an answer in time the turn goes on: callbacks are to be served.
+    fn wait_for_answers(&mut self) {
+        if let Ok(answers) = self.parts.answers.recv_timeout(FILLING_WAIT) {
+            self.answered(&answers);
+        }
     }
 
     /// Sends the batch on when the router has taken the one before; until then it is filled further.
@@ -360,53 +370,5 @@ impl PollLoop {
                 }
             }
         }
-    }
-}
-
-/// What was left out of a batch, and why.
-#[derive(Default)]
-struct LeftOut {
-    /// Records that an earlier owner had settled.
-    skipped: u64,
-    /// Slots whose log went back; they began anew.
-    went_back: Vec<u32>,
-}
-
-/// Copies a record into the batch. A record of a partition that takes none (it is leaving or gone) is left out: it was
-/// never tracked, so its next owner gets it. One that was settled in an earlier assignment is left out too.
-fn take_in(
-    message: &Message<'_>,
-    intake: &mut Intake,
-    assignments: &mut FxHashMap<u32, Arc<Assignment>>,
-    last: &mut Option<(usize, i32, u32)>,
-    batch: &mut RecordBatch,
-    left_out: &mut LeftOut,
-) {
-    let (handle, partition) = (message.topic_handle(), message.partition());
-    let slot = match *last {
-        Some((known, at, slot)) if known == handle && at == partition => slot,
-        _ => {
-            let Some(slot) = intake.slot_of(&message.topic(), partition) else { return };
-            *last = Some((handle, partition, slot));
-            slot
-        }
-    };
-    let Some(assignment) = assignments.get_mut(&slot).filter(|assignment| assignment.is_open()) else { return };
-    let raw = message.raw();
-    let bytes = raw.key.map_or(0, <[u8]>::len) + raw.value.map_or(0, <[u8]>::len);
-    let mut tracking = intake.track(slot, raw.offset, bytes);
-    if tracking == Tracking::WentBack {
-        // The topic was made anew, or its end was cut: these are other records. What is in flight of the old log is
-        // stale from here on.
-        left_out.went_back.push(slot);
-        assignment.close();
-        let (slot, epoch) = intake.assign(&assignment.topic, partition);
-        *assignment = Arc::new(Assignment::new(Arc::clone(&assignment.topic), partition, slot, epoch));
-        tracking = intake.track(slot, raw.offset, bytes);
-    }
-    match tracking {
-        Tracking::New => drop(batch.push(assignment, raw, message.headers())),
-        Tracking::SettledBefore => left_out.skipped += 1,
-        Tracking::WentBack | Tracking::Refused => {}
     }
 }

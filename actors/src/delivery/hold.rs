@@ -4,8 +4,9 @@
 //! thresholds", 1998): that binds nothing while little is on its way, and one that is stuck always leaves room. And it
 //! may have so much that what gets settled out of order fits into its commit's metadata, whatever the order.
 //!
-//! All records come out of one queue, so while one partition is held nothing is read. When that has lasted for
-//! [`PATIENCE`] it is paused at the source, which costs what the source has prefetched of it, and the others go on.
+//! All records come out of one queue. What comes of a partition that is held is set aside, so that the others are read on,
+//! but only so much of it. When a partition has been held for [`PATIENCE`] it is paused at the source, which costs what the
+//! source has prefetched of it and what was set aside.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use super::credits::Credits;
 use super::frontier::MAX_RECORD_PROGRESS_BYTES;
 use super::intake::{Intake, to_u32};
 
-/// How long reading waits for a partition before it is paused: a queue that moves at all makes room much sooner.
+/// How long a partition is held before it is paused: a queue that moves at all makes room much sooner.
 pub const PATIENCE: Duration = Duration::from_millis(100);
 /// A paused partition is resumed when it is down to this part of what it may have.
 const RESUMED_AT_ONE_OF: usize = 2;
@@ -114,12 +115,11 @@ impl Hold {
 }
 
 impl Intake {
-    /// Records that may be read now, from whichever partitions that are not paused.
+    /// Records that may be taken of a partition now.
     #[must_use]
-    pub fn room(&self) -> usize {
-        let read = self.current().filter(|(_, _, assigned)| !assigned.leaving && assigned.paused.is_none());
-        let rooms = read.map(|(_, _, assigned)| Load::of(assigned, &self.credits, self.max_progress_bytes).room());
-        rooms.fold(self.credits.free(), usize::min)
+    pub fn room_of(&self, slot: u32) -> usize {
+        let read = self.at(slot).filter(|assigned| !assigned.leaving && assigned.paused.is_none());
+        read.map_or(0, |assigned| Load::of(assigned, &self.credits, self.max_progress_bytes).room())
     }
 
     /// Decides which partitions are paused, and gives what that changes.
@@ -180,8 +180,8 @@ mod tests {
     /// Reads what it may of one partition until it may read no more.
     fn fill(intake: &mut Intake, slot: u32) -> usize {
         let mut read_so_far = 0;
-        while intake.room() > 0 {
-            let room = intake.room();
+        while intake.room_of(slot) > 0 {
+            let room = intake.room_of(slot);
             read(intake, slot, i64::try_from(read_so_far).unwrap(), room);
             read_so_far += room;
         }
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(fill(&mut intake, stuck), 50, "as much as is left");
         let begin = Instant::now();
         assert_eq!(intake.regulate(begin), []);
-        assert_eq!((intake.regulate(begin + PATIENCE / 2), intake.room()), (vec![], 0));
+        assert_eq!((intake.regulate(begin + PATIENCE / 2), intake.room_of(stuck)), (vec![], 0));
         let cause = PauseCause::Backpressure;
         assert_eq!(intake.regulate(begin + PATIENCE), [Tap { slot: stuck, paused: true, cause }]);
         assert_eq!(fill(&mut intake, other), 25, "half of what the stuck one left");
@@ -208,9 +208,9 @@ mod tests {
         let mut intake = Intake::new(100, 1_000, MAX_METADATA_BYTES);
         let (slot, epoch) = intake.assign("t", 0);
         assert_eq!(intake.track(slot, 0, 501), Tracking::New);
-        assert_eq!(intake.room(), 0);
+        assert_eq!(intake.room_of(slot), 0);
         settle(&mut intake, (slot, epoch), [0]);
-        assert!(intake.room() > 0);
+        assert!(intake.room_of(slot) > 0);
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(intake.regulate(begin + 3 * PATIENCE), [], "34 on their way, 66 left");
         settle(&mut intake, (slot, epoch), 17..18);
         assert_eq!(intake.regulate(begin + 3 * PATIENCE), [Tap { slot, paused: false, cause }]);
-        assert!(intake.room() > 0);
+        assert!(intake.room_of(slot) > 0);
     }
 
     #[test]
@@ -258,15 +258,15 @@ mod tests {
             (0..i64::try_from(max_runs_bytes(100) / 2).unwrap()).map(|at| 2 * at + 1..2 * at + 2).collect();
         let metadata = encode(0, runs.iter().cloned(), 100);
         intake.resume(at.0, &Resume { offset: 0, metadata }).unwrap();
-        assert_eq!(intake.room(), 1, "the metadata is full");
+        assert_eq!(intake.room_of(at.0), 1, "the metadata is full");
         for run in &runs {
             assert_eq!(intake.track(at.0, run.start - 1, 1), Tracking::New);
             assert_eq!(intake.track(at.0, run.start, 1), Tracking::SettledBefore);
             settle(&mut intake, at, [run.start - 1]);
-            assert!(intake.room() >= 1);
+            assert!(intake.room_of(at.0) >= 1);
         }
         read(&mut intake, at.0, runs[runs.len() - 1].end, 1);
-        assert!(intake.room() > 1, "all of it was passed");
+        assert!(intake.room_of(at.0) > 1, "all of it was passed");
     }
 
     proptest! {
@@ -282,7 +282,7 @@ mod tests {
                 match kind {
                     0 | 1 => {
                         // As many as it may, now and then with holes in between.
-                        for _ in 0..intake.room() {
+                        for _ in 0..intake.room_of(at.0) {
                             end += if kind == 0 { hole } else { 0 };
                             if intake.track(at.0, end, 10) == Tracking::New { open.push(end) }
                             end += 1;

@@ -1,7 +1,7 @@
 //! The one file with unsafe code: librdkafka's queue API, which rdkafka does not wrap, behind a safe face.
 //!
 //! What makes it sound: [`QueuedConsumer`] owns the consumer together with the queues made from it and destroys the
-//! queues first; a message is read only inside the call that took it from the queue, and destroyed at its end.
+//! queues first; a message is read through a borrow of the value that owns it and destroys it.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_int, c_void};
@@ -24,13 +24,13 @@ pub(super) struct QueuedConsumer<C: ConsumerContext> {
     consumer: BaseConsumer<C>,
     records: NonNull<sys::rd_kafka_queue_t>,
     commits: NonNull<sys::rd_kafka_queue_t>,
-    taken: Vec<Owned>,
+    taken: Vec<OwnedMessage>,
 }
 
 // SAFETY: librdkafka's handles may be used from any thread; the raw pointers are owned by this value alone.
 unsafe impl<C: ConsumerContext> Send for QueuedConsumer<C> {}
 
-/// One message, valid inside the call that hands it out.
+/// One message, as long as its owner lets it be read.
 pub(super) struct RawMessage<'a>(&'a sys::rd_kafka_message_t);
 
 impl<'a> RawMessage<'a> {
@@ -150,7 +150,8 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
     }
 
     /// Takes up to `max` messages: waits up to `wait` for the first one, and takes what else is there. Returns how many.
-    pub(super) fn read(&mut self, max: usize, wait: Duration, mut each: impl FnMut(&RawMessage<'_>)) -> usize {
+    /// None may be kept longer than this consumer lives: dropping it waits for them for ever.
+    pub(super) fn read(&mut self, max: usize, wait: Duration, each: impl FnMut(OwnedMessage)) -> usize {
         let wait_ms = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
         let max = max.min(MAX_BATCH_RECORDS);
         if max == 0 {
@@ -164,7 +165,7 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
             if first.is_null() {
                 return 0;
             }
-            self.taken.push(Owned(first));
+            self.taken.push(OwnedMessage(first));
             let more = sys::rd_kafka_consume_batch_queue(
                 self.records.as_ptr(),
                 0,
@@ -175,10 +176,7 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
         }
         let count = self.taken.len();
         // Those that a panic of `each` leaves behind are destroyed with the iterator.
-        for message in self.taken.drain(..) {
-            // SAFETY: the message is live until it is dropped at the end of this turn.
-            each(&RawMessage(unsafe { &*message.0 }));
-        }
+        self.taken.drain(..).for_each(each);
         count
     }
 
@@ -238,9 +236,16 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
 
 /// A message of ours. Transparent: librdkafka writes pointers where these lie.
 #[repr(transparent)]
-struct Owned(*mut sys::rd_kafka_message_t);
+pub(super) struct OwnedMessage(*mut sys::rd_kafka_message_t);
 
-impl Drop for Owned {
+impl OwnedMessage {
+    pub(super) fn raw(&self) -> RawMessage<'_> {
+        // SAFETY: the message is live until it is dropped, and borrowed until then.
+        RawMessage(unsafe { &*self.0 })
+    }
+}
+
+impl Drop for OwnedMessage {
     fn drop(&mut self) {
         // SAFETY: the pointer came from a consume call and is destroyed once, here.
         unsafe { sys::rd_kafka_message_destroy(self.0) }

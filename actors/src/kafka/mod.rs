@@ -1,5 +1,6 @@
 //! The only rooms that know rdkafka: where records come in, where they go out, topics, and the embedded broker.
 
+mod aside;
 mod config;
 mod context;
 mod embedded;

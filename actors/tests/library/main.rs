@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod hangs;
+mod held;
 mod in_flight;
 mod kit;
 mod moves;
