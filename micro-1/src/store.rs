@@ -1,8 +1,9 @@
 //! The notifications in SQLite: each event's effect once, a batch per transaction, read by pages.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use actix_web::rt::time::sleep;
 use contracts::Notification;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,6 +11,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 /// Wait for the write lock: another process may hold it for the length of its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between attempts to open a database that another instance just makes.
+const OPEN_INTERVAL: Duration = Duration::from_millis(20);
+/// SQLite's code for a lock that another process holds; the higher bits of a code say more.
+const SQLITE_BUSY: i32 = 5;
 /// One writes and some read.
 const MAX_CONNECTIONS: u32 = 4;
 
@@ -90,12 +95,20 @@ impl Store {
             // What is answered as handled survives a loss of power.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
-        let open = async {
-            let pool = SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).connect_with(options).await?;
-            sqlx::raw_sql(SCHEMA).execute(&pool).await?;
-            Ok(Self { pool })
-        };
-        open.await.map_err(|error| StoreError::Open { file: file.to_owned(), error })
+        let until = Instant::now() + BUSY_TIMEOUT;
+        loop {
+            let open = async {
+                let pool =
+                    SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).connect_with(options.clone()).await?;
+                sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+                Ok(Self { pool })
+            };
+            match open.await {
+                // The one thing for which SQLite itself does not wait is to turn a new database to WAL.
+                Err(error) if is_busy(&error) && Instant::now() < until => sleep(OPEN_INTERVAL).await,
+                opened => return opened.map_err(|error| StoreError::Open { file: file.to_owned(), error }),
+            }
+        }
     }
 
     /// Keeps notifications in one transaction; says of each whether it is new.
@@ -154,5 +167,86 @@ impl Store {
             })
             .collect();
         Ok(Page { notifications, next })
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == SQLITE_BUSY)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Barrier;
+    use std::thread;
+
+    use sqlx::Connection as _;
+    use sqlx::sqlite::SqliteConnection;
+
+    use super::*;
+
+    /// Instances of the service that share the database.
+    const INSTANCES: usize = 4;
+    const EVENTS: usize = 10;
+
+    /// Opens the database and keeps the events, as an instance does that was handed them: how many were new.
+    async fn open_and_keep(file: &Path) -> Result<usize, StoreError> {
+        let store = Store::open(file).await?;
+        let notification = Notification { user_id: 1, kind: "info".to_owned(), content: "c".to_owned() };
+        let event = |number: usize| NewNotification {
+            source: "s".to_owned(),
+            id: number.to_string(),
+            correlation_id: "c".to_owned(),
+            notification: &notification,
+        };
+        let mut new = 0;
+        for number in 0..EVENTS {
+            new += store.keep([event(number)].into_iter()).await?.into_iter().filter(|new| *new).count();
+        }
+        Ok(new)
+    }
+
+    #[test]
+    fn instances_that_share_a_new_database_start_at_once_and_keep_each_event_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("micro-1.db");
+        let barrier = Barrier::new(INSTANCES);
+        let new: usize = thread::scope(|scope| {
+            let instances: Vec<_> = (0..INSTANCES)
+                .map(|_| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        runtime().block_on(open_and_keep(&file)).unwrap()
+                    })
+                })
+                .collect();
+            instances.into_iter().map(|instance| instance.join().unwrap()).sum()
+        });
+        assert_eq!(new, EVENTS);
+    }
+
+    #[test]
+    fn an_instance_that_starts_while_another_makes_the_database_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("micro-1.db");
+        runtime().block_on(async {
+            let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+            let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+            // It writes, and the database is not in WAL yet.
+            sqlx::raw_sql("CREATE TABLE other (x); BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+            let mut opening = pin!(Store::open(&file));
+            tokio::select! {
+                biased;
+                opened = &mut opening => panic!("it did not wait: {:?}", opened.err()),
+                () = sleep(OPEN_INTERVAL * 10) => {}
+            }
+            sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+            opening.await.unwrap();
+        });
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 }
