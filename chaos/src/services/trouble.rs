@@ -1,0 +1,49 @@
+//! Why a run did not pass: the product broke a promise, or the run itself is worth nothing.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Why a run did not pass.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// The product did what it must not.
+    #[error("FAILED: {0}")]
+    Failed(String),
+    /// Nothing is shown about the product.
+    #[error("INVALID: {0}")]
+    Invalid(String),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+pub(crate) fn invalid<T>(why: impl Into<String>) -> Result<T, Trouble> {
+    Err(Trouble::Invalid(why.into()))
+}
+
+pub(crate) fn failed<T>(why: impl Into<String>) -> Result<T, Trouble> {
+    Err(Trouble::Failed(why.into()))
+}
+
+/// Between two looks at something that is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Looks again and again until there is something; `None` at the deadline.
+pub(crate) fn wait_for<T>(
+    deadline: Duration,
+    mut look: impl FnMut() -> Result<Option<T>, Trouble>,
+) -> Result<Option<T>, Trouble> {
+    let until = Instant::now() + deadline;
+    loop {
+        // Late or not: who was not scheduled for a while looks once more.
+        let late = Instant::now() >= until;
+        let found = look()?;
+        if found.is_some() || late {
+            return Ok(found);
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
