@@ -1,11 +1,8 @@
 //! What a run is worth, and its counts.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use actors::event::header;
-
-use crate::check::Evidence;
+use crate::check::{Evidence, distinct};
 use crate::driver::Fate;
 use crate::journals::Journals;
 use crate::run::without_identity;
@@ -25,6 +22,8 @@ pub(crate) struct Counts {
     unknown: usize,
     not_sent: usize,
     logged: usize,
+    /// Events that the producer wrote again under the same id.
+    written_again: usize,
     garbage: usize,
     rows: usize,
     rebalances: usize,
@@ -40,20 +39,22 @@ impl Counts {
     pub(crate) fn of(evidence: &Evidence, journals: Journals, told: Told, lasted: Duration) -> Self {
         let fates = |wanted: fn(&Fate) -> bool| evidence.posts.iter().filter(|post| wanted(&post.fate)).count();
         let garbage = without_identity(&evidence.events);
-        let notifications: HashSet<_> = evidence.notifications.iter().map(|it| it.header(header::ID)).collect();
+        let logged = distinct(&evidence.events).len() - garbage;
+        let notifications = distinct(&evidence.notifications).len();
         let commits = &evidence.groups.commits;
         Self {
             seconds: usize::try_from(lasted.as_secs()).unwrap_or(usize::MAX),
             acknowledged: fates(|fate| matches!(fate, Fate::Acknowledged { .. })),
             unknown: fates(|fate| matches!(fate, Fate::Unknown)),
             not_sent: fates(|fate| matches!(fate, Fate::NotSent)),
-            logged: evidence.events.len() - garbage,
+            logged,
+            written_again: evidence.events.len() - garbage - logged,
             garbage,
             rows: evidence.rows.len(),
             rebalances: evidence.groups.generations.len(),
             commits: commits.len(),
             commits_with_progress: commits.iter().filter(|commit| !commit.settled_above.is_empty()).count(),
-            published_again: evidence.notifications.len() - notifications.len(),
+            published_again: evidence.notifications.len() - notifications,
             journals,
             told,
         }
@@ -85,7 +86,10 @@ impl Counts {
             "events          {} acknowledged, {} unknown, {} refused",
             self.acknowledged, self.unknown, self.not_sent
         );
-        println!("in the log      {} events, {} records that are none", self.logged, self.garbage);
+        println!(
+            "in the log      {} events, {} of them again, {} records that are none",
+            self.logged, self.written_again, self.garbage
+        );
         println!("rows            {}", self.rows);
         println!("kills           {} of instances, {} of brokers", told.kills, told.broker_kills);
         println!("rebalances      {}", self.rebalances);

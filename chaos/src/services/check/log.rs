@@ -30,7 +30,7 @@ fn rows(evidence: &Evidence, broken: &mut Broken) {
         by_mark.entry(&row.correlation_id).or_default().push(row);
     }
     let mut last: HashMap<&str, (i64, &str)> = HashMap::new();
-    for event in in_order(&evidence.events) {
+    for event in distinct(&evidence.events) {
         let Some(mark) = event.header(header::CORRELATION_ID) else {
             if !is_garbage(event) {
                 broken.add("what is in the log was posted", format!("{}/{}", event.partition, event.offset));
@@ -67,7 +67,7 @@ fn notifications(evidence: &Evidence, broken: &mut Broken) {
         let cause = record.header(header::CAUSATION_ID).unwrap_or_default();
         by_cause.entry(cause).or_default().insert(record.header(header::ID).unwrap_or_default());
     }
-    for event in &evidence.events {
+    for event in distinct(&evidence.events) {
         let Some(id) = event.header(header::ID) else { continue };
         match by_cause.remove(id) {
             None => broken.add("every event has a notification", id.to_owned()),
@@ -111,8 +111,11 @@ pub(super) fn origin(record: &Record) -> (i32, i64) {
     (i32::try_from(number(letter::ORIGIN_PARTITION)).unwrap_or(-1), number(letter::ORIGIN_OFFSET))
 }
 
-fn in_order(records: &[Record]) -> Vec<&Record> {
+/// Records in the order of their partitions, without those that repeat an earlier one's id.
+pub(crate) fn distinct(records: &[Record]) -> Vec<&Record> {
     let mut records: Vec<&Record> = records.iter().collect();
     records.sort_by_key(|record| (record.partition, record.offset));
+    let mut seen = HashSet::new();
+    records.retain(|record| record.header(header::ID).is_none_or(|id| seen.insert(id)));
     records
 }

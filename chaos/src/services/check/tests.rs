@@ -98,6 +98,15 @@ fn a_run_with_repeats_refusals_and_garbage_keeps_every_promise() {
 }
 
 #[test]
+fn an_event_that_the_producer_wrote_twice_is_one_event() {
+    let again = |run: &mut Evidence| {
+        run.events.push(event(4, 1));
+        run.groups.commits.push(commit("user.events", 5, None, 99));
+    };
+    assert_eq!(broken_by(again), [""; 0]);
+}
+
+#[test]
 fn an_acknowledgement_without_its_record_is_found() {
     let promise = "an acknowledged event is at its coordinates";
     assert!(broken_by(|run| run.posts[0] = acknowledged(0, 2)).contains(&promise));
@@ -108,8 +117,9 @@ fn an_acknowledgement_without_its_record_is_found() {
 
 #[test]
 fn a_post_that_is_there_twice_or_though_refused_or_that_nobody_made_is_found() {
-    let twice = broken_by(|run| run.events.push(event(4, 1)));
-    assert!(twice.contains(&"what is posted once is at most once in the log"), "{twice:?}");
+    let twice =
+        broken_by(|run| run.events.push(Record { headers: "ce_id=x,ce_correlationid=7-1".into(), ..event(4, 1) }));
+    assert!(twice.contains(&"what is posted once is one event"), "{twice:?}");
     let refused = broken_by(|run| run.events.push(event(4, 2)));
     assert!(refused.contains(&"what was refused is not in the log"), "{refused:?}");
     let foreign = broken_by(|run| run.events.push(event(4, 5)));
