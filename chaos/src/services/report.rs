@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::check::{Evidence, distinct};
+use crate::check::{Evidence, distinct, is_garbage};
 use crate::driver::Fate;
 use crate::journals::Journals;
-use crate::run::without_identity;
 use crate::story::Told;
 
 /// A run with fewer shows little.
@@ -38,7 +37,7 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn of(evidence: &Evidence, journals: Journals, told: Told, lasted: Duration) -> Self {
         let fates = |wanted: fn(&Fate) -> bool| evidence.posts.iter().filter(|post| wanted(&post.fate)).count();
-        let garbage = without_identity(&evidence.events);
+        let garbage = evidence.events.iter().filter(|record| is_garbage(record)).count();
         let logged = distinct(&evidence.events).len() - garbage;
         let notifications = distinct(&evidence.notifications).len();
         let commits = &evidence.groups.commits;

@@ -13,7 +13,7 @@ use crate::check::{Evidence, GARBAGE};
 use crate::coordinator::{self, Groups};
 use crate::driver::{self, Post};
 use crate::fleet::{Doors, Pair, Setting, data_folder};
-use crate::kcat::{Kcat, Record};
+use crate::kcat::Kcat;
 use crate::options::{DevKafka, Options};
 use crate::plan::{BrokerPlan, ServicePlan};
 use crate::report::MIN_KILLS;
@@ -211,9 +211,4 @@ fn all_is_committed(kcat: &Kcat) -> bool {
         Ok(true)
     };
     look().unwrap_or(false)
-}
-
-/// How many records of a log are of no event of the load.
-pub(crate) fn without_identity(records: &[Record]) -> usize {
-    records.iter().filter(|record| record.value_text().starts_with(GARBAGE)).count()
 }

@@ -13,7 +13,7 @@ use crate::rows::Row;
 pub(crate) const GARBAGE: &str = "garbage ";
 
 /// Whether a record is no event.
-pub(super) fn is_garbage(record: &Record) -> bool {
+pub(crate) fn is_garbage(record: &Record) -> bool {
     record.header(header::ID).is_none() && record.value_text().starts_with(GARBAGE)
 }
 

@@ -14,7 +14,7 @@ use crate::driver::{Fate, Post};
 use crate::kcat::Record;
 use crate::rows::{Look, Row};
 
-pub(crate) use log::{GARBAGE, distinct};
+pub(crate) use log::{GARBAGE, distinct, is_garbage};
 
 /// Everything that is known about a run.
 #[derive(Debug, Default)]
