@@ -170,7 +170,7 @@ impl<I: Invoke> HandlerActor<I> {
 
     /// Whether this member may still start and finish things. Without a lease (the process was frozen, so that others
     /// may have its partitions) everything stands still; the consumer's thread sweeps when it knows more.
-    fn may_act(&self) -> bool {
+    pub(super) fn may_act(&self) -> bool {
         self.around.lease.holds(self.clock.now)
     }
 

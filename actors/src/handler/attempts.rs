@@ -26,7 +26,15 @@ pub(super) enum Waited {
 
 impl<I: Invoke> HandlerActor<I> {
     /// Deals with what a call to the handler answered.
-    pub(super) fn finish(&mut self, InHand { began, mut items }: InHand, called: Called) {
+    ///
+    /// An answer that comes when there is no lease any more (the process was frozen in the very call) waits until this
+    /// member is known to have its partitions still, or is forgotten.
+    pub(super) fn finish(&mut self, in_hand: InHand, called: Called) {
+        let now = self.clock.tick();
+        if !self.may_act() {
+            return self.runs.give_back(in_hand, called);
+        }
+        let InHand { began, mut items } = in_hand;
         let mut results = called.unwrap_or_else(|message| {
             self.around.journal.write(HandlerPanicked { handler: self.name, message: &message });
             self.around.counters.restarted(&message);
@@ -34,7 +42,7 @@ impl<I: Invoke> HandlerActor<I> {
             let error = HandlerError::new(ErrorKind::Panic, message);
             smallvec![Err(error); items.len()]
         });
-        let duration = self.clock.tick().saturating_duration_since(began);
+        let duration = now.saturating_duration_since(began);
         if items.len() == 1
             && let (Some((lane, item)), Some(result)) = (items.pop(), results.pop())
         {

@@ -14,6 +14,8 @@ pub(super) struct Runs<M, K, F: Future> {
     /// A future's memory that the next one uses again.
     spare: Option<Pin<Box<F>>>,
     waiting: FuturesUnordered<Waiting<K, F>>,
+    /// Outputs that were given back.
+    done: Vec<(K, F::Output)>,
 }
 
 /// [`Runs`] without the types that cannot be named. `K` is what a run works on.
@@ -22,11 +24,13 @@ pub(super) trait Running<K, I, O> {
     fn begin(&mut self, kept: K, input: I, cx: &mut Context<'_>) -> Option<(K, O)>;
     /// The output of one that waited, if one is ready.
     fn next(&mut self, cx: &mut Context<'_>) -> Option<(K, O)>;
+    /// Keeps an output for which it is not the time: `next` gives it again, unless its run is cancelled first.
+    fn give_back(&mut self, kept: K, output: O);
     /// How many wait.
     fn waiting(&self) -> usize;
     /// What those work on that wait.
     fn kept(&self) -> Box<dyn Iterator<Item = &K> + '_>;
-    /// Drops the runs that `gone` names where they wait, and gives back what they worked on.
+    /// Drops the runs that `gone` names where they wait, or what they gave, and gives back what they worked on.
     fn cancel(&mut self, gone: &mut dyn FnMut(&K) -> bool) -> Vec<K>;
 }
 
@@ -51,7 +55,7 @@ impl<M, K, F: Future> Runs<M, K, F> {
     where
         M: Fn(I) -> F,
     {
-        Self { make, spare: None, waiting: FuturesUnordered::new() }
+        Self { make, spare: None, waiting: FuturesUnordered::new(), done: Vec::new() }
     }
 }
 
@@ -76,10 +80,17 @@ impl<K: Unpin, I, O, M: Fn(I) -> F, F: Future<Output = O>> Running<K, I, O> for 
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Option<(K, O)> {
+        if let Some(done) = self.done.pop() {
+            return Some(done);
+        }
         match self.waiting.poll_next_unpin(cx) {
             Poll::Ready(output) => output.flatten(),
             Poll::Pending => None,
         }
+    }
+
+    fn give_back(&mut self, kept: K, output: O) {
+        self.done.push((kept, output));
     }
 
     fn waiting(&self) -> usize {
@@ -91,10 +102,10 @@ impl<K: Unpin, I, O, M: Fn(I) -> F, F: Future<Output = O>> Running<K, I, O> for 
     }
 
     fn cancel(&mut self, gone: &mut dyn FnMut(&K) -> bool) -> Vec<K> {
+        let mut cancelled: Vec<K> = self.done.extract_if(.., |(kept, _)| gone(kept)).map(|(kept, _)| kept).collect();
         if !self.waiting.iter().any(|run| run.kept.as_ref().is_some_and(&mut *gone)) {
-            return Vec::new();
+            return cancelled;
         }
-        let mut cancelled = Vec::new();
         // Those that stay are polled once more, which costs nothing that matters: this is rare.
         for mut run in std::mem::take(&mut self.waiting) {
             match run.kept.take_if(|kept| gone(kept)) {
@@ -152,5 +163,15 @@ mod tests {
         assert_eq!((runs.next(&mut cx), runs.waiting()), (None, 1));
         other.send(()).unwrap();
         assert_eq!(runs.next(&mut cx), Some((2, "done")));
+    }
+
+    #[test]
+    fn an_output_that_is_given_back_comes_again_unless_its_run_is_cancelled() {
+        let mut runs = runs();
+        let mut cx = Context::from_waker(Waker::noop());
+        runs.give_back(1, "done");
+        runs.give_back(2, "done");
+        assert_eq!(runs.cancel(&mut |kept| *kept == 1), [1]);
+        assert_eq!((runs.next(&mut cx), runs.next(&mut cx)), (Some((2, "done")), None));
     }
 }
