@@ -13,5 +13,6 @@ pub mod intake;
 pub mod lanes;
 pub mod membership;
 pub mod progress_codec;
+pub mod restart_budget;
 pub mod retry;
 pub mod stall;
