@@ -59,7 +59,7 @@
 //! - [`kafka`]: the only room that knows rdkafka.
 //! - [`journal`]: every observable thing, its log line and its metric.
 //! - [`delivery`]: the decisions, pure.
-//! - [`event`], [`escalation`], [`answer`], [`lease`], [`record`],
+//! - [`event`], [`escalation`], [`guard`], [`answer`], [`lease`], [`record`],
 //!   [`assignment`], [`outcome`]: the words that all of them use.
 
 pub mod answer;
@@ -68,6 +68,7 @@ pub mod consumer;
 pub mod delivery;
 pub mod escalation;
 pub mod event;
+pub mod guard;
 pub mod handler;
 pub mod http;
 pub mod inspect;

@@ -9,7 +9,6 @@ mod room;
 mod stall;
 mod take_in;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -20,7 +19,8 @@ use actix::{Actor, Context, Handler, Message, Recipient};
 use tokio::sync::oneshot;
 
 use crate::answer::Answer;
-use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE, Escalation, panic_message};
+use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE, Escalation};
+use crate::guard::guarded;
 use crate::handler::{Look, Sweep};
 use crate::journal::{Failed, Journal};
 use crate::kafka::{KafkaConfig, SourceError};
@@ -151,13 +151,13 @@ impl Actor for KafkaConsumerActor {
         let spawned = thread.spawn({
             let escalation = escalation.clone();
             move || {
-                let ended = catch_unwind(AssertUnwindSafe(|| PollLoop::run(parts, &commands)));
+                let ended = guarded(|| PollLoop::run(parts, &commands));
                 let (error, exit_code) = match ended {
                     Ok(Ok(())) => return,
                     // Started again it would push the other out in its turn.
                     Ok(Err(error @ SourceError::Fenced)) => (error.to_string(), EXIT_CONFIG),
                     Ok(Err(error)) => (error.to_string(), EXIT_SOFTWARE),
-                    Err(panic) => (panic_message(&*panic), EXIT_SOFTWARE),
+                    Err(panicked) => (panicked.to_string(), EXIT_SOFTWARE),
                 };
                 board.set_state(ConsumerState::Failed);
                 journal.write(Failed { error: &error });

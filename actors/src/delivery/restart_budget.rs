@@ -1,6 +1,6 @@
 //! The restart budget: how soon an actor is started again after a failure, and when its supervisor gives up.
 //!
-//! Restart intensity within a window is Erlang/OTP's (`supervisor`, MaxR in MaxT); what happens beyond it is a circuit
+//! Restart intensity within a window is Erlang/OTP's (`supervisor`, `MaxR` in `MaxT`); what happens beyond it is a circuit
 //! breaker's half-open state (Nygard, "Release It!"): a probe is let through, and its fate decides.
 
 use std::collections::VecDeque;

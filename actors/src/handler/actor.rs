@@ -26,6 +26,7 @@ use crate::delivery::lanes::{LaneKey, Lanes, Unkeyed};
 use crate::delivery::retry::RetryPolicy;
 use crate::escalation::Escalation;
 use crate::event::Event;
+use crate::guard::Panicked;
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Routed};
 use crate::lease::Lease;
@@ -72,8 +73,8 @@ pub(crate) struct Surroundings {
     pub(crate) pool: BatchPool,
 }
 
-/// What a call to the handler gave: its answers, or the message of its panic.
-pub(super) type Called = Result<Run<HandlerResult>, String>;
+/// What a call to the handler gave: its answers, or its panic.
+pub(super) type Called = Result<Run<HandlerResult>, Panicked>;
 
 type Factory<I> = Rc<dyn Fn() -> I>;
 /// A handler and what it is called with.

@@ -1,6 +1,5 @@
 //! How attempts end: settled, tried again after a pause, or dead-lettered; and a handler that panicked is made anew.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::dead_letters::{Letter, write};
 use super::invoke::Invoke;
 use super::item::{InHand, Item};
 use crate::delivery::lanes::LaneKey;
-use crate::escalation::panic_message;
+use crate::guard::{dropped, guarded};
 use crate::journal::{HandlerPanicked, Message};
 use crate::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
 
@@ -35,7 +34,8 @@ impl<I: Invoke> HandlerActor<I> {
             return self.runs.give_back(in_hand, called);
         }
         let InHand { began, mut items } = in_hand;
-        let mut results = called.unwrap_or_else(|message| {
+        let mut results = called.unwrap_or_else(|panicked| {
+            let message = panicked.to_string();
             self.around.journal.write(HandlerPanicked { handler: self.name, message: &message });
             self.around.counters.restarted(&message);
             self.renew_handler();
@@ -156,11 +156,14 @@ impl<I: Invoke> HandlerActor<I> {
 
     /// Makes the handler anew. A factory that panics cannot be helped here: the old handler stays until the service ends.
     pub(super) fn renew_handler(&mut self) {
-        match catch_unwind(AssertUnwindSafe(|| (self.factory)())) {
-            Ok(handler) => self.handler = Rc::new(handler),
-            Err(panic) => {
-                let message = panic_message(&*panic);
-                self.around.escalation.raise(&format!("{} cannot be made anew: {message}", self.name));
+        match guarded(|| (self.factory)()) {
+            Ok(handler) => {
+                let old = std::mem::replace(&mut self.handler, Rc::new(handler));
+                // It is the old one's last act, and changes nothing for the new one.
+                let _ = dropped(old);
+            }
+            Err(panicked) => {
+                self.around.escalation.raise(&format!("{} cannot be made anew: it {panicked}", self.name));
             }
         }
     }

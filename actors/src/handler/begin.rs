@@ -1,17 +1,14 @@
 //! What begins: the next items that may run, decoded, and the call to the handler.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
-
-use futures_util::FutureExt as _;
 
 use super::actor::{Called, HandlerActor};
 use super::invoke::{Invoke, Run};
 use super::item::{InHand, Item};
 use crate::delivery::lanes::LaneKey;
-use crate::escalation::panic_message;
 use crate::event::Event;
+use crate::guard::{guarded, guarded_future};
 use crate::outcome::{ErrorKind, HandlerError};
 
 impl<I: Invoke> HandlerActor<I> {
@@ -68,12 +65,16 @@ impl<I: Invoke> HandlerActor<I> {
 
 /// Decodes under the guard too: a contract's own `Deserialize` or validation may panic.
 fn decode<I: Invoke>(item: &Item) -> Result<Event<I::Event>, HandlerError> {
-    catch_unwind(AssertUnwindSafe(|| Event::decode(&item.batch, item.index as usize, item.attempts + 1)))
-        .unwrap_or_else(|panic| Err(HandlerError::new(ErrorKind::Undecodable, panic_message(&*panic))))
+    guarded(|| Event::decode(&item.batch, item.index as usize, item.attempts + 1))
+        .unwrap_or_else(|panicked| Err(HandlerError::new(ErrorKind::Undecodable, panicked)))
 }
 
-/// Calls the handler; a panic in it ends here.
+/// Calls the handler; a panic in it ends here, and so does one in the `Drop` of what it was called with.
 pub(super) async fn call<I: Invoke>(handler: Rc<I>, events: Run<Event<I::Event>>) -> Called {
-    let called = AssertUnwindSafe(handler.invoke(&events)).catch_unwind().await;
-    called.map_err(|panic| panic_message(&*panic))
+    guarded_future(async move {
+        let results = handler.invoke(&events).await;
+        drop(events);
+        results
+    })
+    .await
 }

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
+use crate::guard::dropped;
+
 /// Futures made by `make` from an input, and polled until they are done or cancelled.
 pub(super) struct Runs<M, K, F: Future> {
     make: M,
@@ -109,7 +111,11 @@ impl<K: Unpin, I, O, M: Fn(I) -> F, F: Future<Output = O>> Running<K, I, O> for 
         // Those that stay are polled once more, which costs nothing that matters: this is rare.
         for mut run in std::mem::take(&mut self.waiting) {
             match run.kept.take_if(|kept| gone(kept)) {
-                Some(kept) => cancelled.push(kept),
+                Some(kept) => {
+                    cancelled.push(kept);
+                    // What was cancelled has failed in any case, whatever the `Drop` of what it held says.
+                    let _ = dropped(run);
+                }
                 None => self.waiting.push(run),
             }
         }

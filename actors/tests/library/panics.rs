@@ -170,3 +170,63 @@ fn a_panic_of_a_contracts_own_code_makes_its_event_a_dead_letter_and_takes_nobod
         service.stop().await;
     });
 }
+
+/// Its end panics, where it is poison.
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema, garde::Validate)]
+struct Brittle {
+    #[garde(skip)]
+    key: String,
+    #[garde(skip)]
+    poison: bool,
+}
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        assert!(!self.poison || std::thread::panicking(), "the event falls apart");
+    }
+}
+
+impl Contract for Brittle {
+    const TYPE: &'static str = "brittle.v1";
+    fn key(&self) -> Option<String> {
+        Some(self.key.clone())
+    }
+}
+
+/// The end of one that met poison panics too.
+#[derive(Default)]
+struct Shaken(std::cell::Cell<bool>);
+
+impl Drop for Shaken {
+    fn drop(&mut self) {
+        assert!(!self.0.get() || std::thread::panicking(), "the handler falls apart");
+    }
+}
+
+impl Handler for Shaken {
+    type Event = Brittle;
+
+    async fn handle(&self, event: &Event<Brittle>) -> HandlerResult {
+        self.0.set(event.value().poison);
+        Ok(Done::Handled)
+    }
+}
+
+#[test]
+fn a_panic_in_the_drop_of_an_event_or_a_handler_is_a_failed_attempt_like_any_other() {
+    actix::System::new().block_on(async {
+        let broker = broker();
+        let service = service(&broker, &[], Route::each(TOPIC, |_| Shaken::default()));
+        wait_until_ready(&service).await;
+        let publisher = Publisher::new(&broker);
+        for number in 0..10 {
+            publisher.publish(&Step { key: "same".to_owned(), number, poison: number == 3 }).await;
+        }
+        let status = || service.health().handlers().remove(0);
+        wait_for("all to be settled", || status().handled == 9 && status().dead_lettered == 1).await;
+        assert_eq!((status().retries, status().restarts), (2, 3));
+        let last = status().last_panic.unwrap().message;
+        assert!(last.contains("panics.rs:") && last.contains("the event falls apart"), "it names the place: {last}");
+        service.stop().await;
+    });
+}
