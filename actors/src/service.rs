@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, Drain, KafkaConsumerActor};
 use crate::delivery::dead_letter;
 use crate::delivery::lanes::Unkeyed;
+use crate::delivery::restart_budget::RestartPolicy;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
 use crate::handler::{
     BatchHandler, Each, Handler, HandlerActor, HandlerConfig, InBatches, InFlight, Invoke, Share, Surroundings,
@@ -51,6 +52,7 @@ pub struct Route {
     handler: &'static str,
     unkeyed: Unkeyed,
     deadline: Option<Duration>,
+    restart: Option<RestartPolicy>,
     start: Box<dyn FnOnce(HandlerConfig) -> StartHandler>,
 }
 
@@ -81,6 +83,13 @@ impl Route {
         self
     }
 
+    /// Another restart budget than that of the `RESTART_` variables.
+    #[must_use]
+    pub fn restarts(mut self, policy: RestartPolicy) -> Self {
+        self.restart = Some(policy);
+        self
+    }
+
     fn new<H, I: Invoke>(topic: &str, make: impl Fn(&Producer) -> I + Send + 'static) -> Self {
         let handler = short_name::<H>();
         let start = move |config: HandlerConfig| -> StartHandler {
@@ -95,7 +104,14 @@ impl Route {
                 }
             })
         };
-        Self { topic: topic.to_owned(), handler, unkeyed: Unkeyed::default(), deadline: None, start: Box::new(start) }
+        Self {
+            topic: topic.to_owned(),
+            handler,
+            unkeyed: Unkeyed::default(),
+            deadline: None,
+            restart: None,
+            start: Box::new(start),
+        }
     }
 }
 
@@ -215,7 +231,8 @@ impl ServiceBuilder {
         journal.write(Started { api: api.address, management: management.address, brokers: &health.brokers });
 
         let topics = topics_of(&settings, &routes, &publishes);
-        let subscribed = routes.iter().map(|route| (route.topic.clone(), route.handler)).collect();
+        let subscribed =
+            counters.iter().map(|(name, topic, counters)| (topic.clone(), *name, Arc::clone(counters))).collect();
         let (answers, answered) = mpsc::channel();
         let lease = Arc::new(Lease::new(Instant::now()));
         let pool = BatchPool::new(settings.max_in_flight_bytes);
@@ -224,7 +241,12 @@ impl ServiceBuilder {
             .zip(counters)
             .map(|(route, (_, _, counters))| {
                 let deadline = route.deadline.unwrap_or(settings.handler_deadline);
-                let config = HandlerConfig { retry: settings.retry, unkeyed: route.unkeyed, deadline };
+                let config = HandlerConfig {
+                    retry: settings.retry,
+                    restart: route.restart.unwrap_or(settings.restart),
+                    unkeyed: route.unkeyed,
+                    deadline,
+                };
                 let around = Surroundings {
                     pool: pool.clone(),
                     group: settings.group.clone(),
@@ -272,8 +294,8 @@ struct ConsumerStart {
     kafka: KafkaConfig,
     settings: Settings,
     topics: Vec<TopicSpec>,
-    /// Topics and their handlers.
-    subscribed: Vec<(String, &'static str)>,
+    /// Topics, their handlers, and how these stand.
+    subscribed: Vec<(String, &'static str, Arc<HandlerCounters>)>,
     handlers: Vec<(String, StartHandler, Surroundings)>,
     answered: mpsc::Receiver<Vec<crate::answer::Answer>>,
     lease: Arc<Lease>,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::delivery::restart_budget::RestartPolicy;
 use crate::delivery::retry::RetryPolicy;
 use crate::kafka::property_problem;
 
@@ -37,7 +38,7 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 /// Every variable that is read.
-pub const VARIABLES: [Variable; 26] = [
+pub const VARIABLES: [Variable; 31] = [
     variable("KAFKA_BROKERS", "", "`host:port`, several separated by commas; without it `cargo run` embeds a broker"),
     variable("KAFKA_GROUP", "`<service>-group`", "consumer group"),
     variable(
@@ -78,6 +79,11 @@ pub const VARIABLES: [Variable; 26] = [
     variable("RETRY_ATTEMPTS", "5", "attempts at an event before it is dead-lettered, 1 to 100"),
     variable("RETRY_BACKOFF_MS", "100", "backoff before the second attempt; it doubles, 1 to 60000"),
     variable("RETRY_MAX_BACKOFF_MS", "10000", "longest backoff, 1 to 600000"),
+    variable("RESTART_BUDGET", "5", "restarts of a handler without a success in between, within the window, 1 to 1000"),
+    variable("RESTART_WINDOW_MS", "30000", "the window of the restart budget, 1 to 3600000"),
+    variable("RESTART_BACKOFF_MS", "100", "before the second restart; it doubles; the first is at once, 1 to 60000"),
+    variable("RESTART_MAX_BACKOFF_MS", "5000", "longest backoff of restarts and of probes, 1 to 600000"),
+    variable("RESTART_PROBES", "10", "failed probes beyond the budget before the service ends with code 70, 1 to 1000"),
     variable(
         "REBALANCE_DRAIN_DEADLINE_MS",
         "2000",
@@ -138,6 +144,8 @@ pub struct Settings {
     pub handler_deadline: Duration,
     /// Attempts and backoff.
     pub retry: RetryPolicy,
+    /// How often and how soon a handler is made anew.
+    pub restart: RestartPolicy,
     /// How long partitions that go to another member finish what was started.
     pub rebalance_drain_deadline: Duration,
     /// How long a shutdown finishes what was started.
@@ -299,6 +307,13 @@ impl Settings {
                 max_attempts: read.within("RETRY_ATTEMPTS", 5, 1, 100),
                 first_backoff: read.millis("RETRY_BACKOFF_MS", 100, 1, 60_000),
                 max_backoff: read.millis("RETRY_MAX_BACKOFF_MS", 10_000, 1, 600_000),
+            },
+            restart: RestartPolicy {
+                max_restarts: read.within("RESTART_BUDGET", 5, 1, 1_000),
+                window: read.millis("RESTART_WINDOW_MS", 30_000, 1, 3_600_000),
+                first_backoff: read.millis("RESTART_BACKOFF_MS", 100, 1, 60_000),
+                max_backoff: read.millis("RESTART_MAX_BACKOFF_MS", 5_000, 1, 600_000),
+                max_probes: read.within("RESTART_PROBES", 10, 1, 1_000),
             },
             rebalance_drain_deadline: read.millis("REBALANCE_DRAIN_DEADLINE_MS", 2_000, 0, 60_000),
             drain_deadline: read.millis("DRAIN_DEADLINE_MS", 4_000, 0, 60_000),

@@ -1,6 +1,6 @@
 //! What is measured of a running service, written by its actors and read by status requests.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -16,9 +16,35 @@ pub struct HandlerCounters {
     ended: [AtomicU64; Outcome::ALL.len()],
     queued: AtomicUsize,
     running: AtomicUsize,
+    state: AtomicU8,
     restarts: AtomicU64,
     delayed_dead_letters: AtomicI64,
     last_panic: Mutex<Option<Incident>>,
+}
+
+/// How an actor stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorState {
+    /// It was not made yet.
+    #[default]
+    Starting,
+    /// It works.
+    Running,
+    /// It failed, and is made anew at once or after a pause.
+    BackingOff,
+    /// It failed beyond its restart budget: its topic is paused.
+    Escalated,
+    /// It gets one event at a time, to see whether it works again.
+    Probing,
+    /// It does not come back.
+    Stopped,
+}
+
+impl ActorState {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Running, Self::BackingOff, Self::Escalated, Self::Probing, Self::Stopped];
 }
 
 /// Something that went wrong, and when.
@@ -40,8 +66,24 @@ impl HandlerCounters {
         self.running.store(running, Ordering::Relaxed);
     }
 
-    pub(crate) fn restarted(&self, message: &str) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+    /// It was made, for the first time or anew.
+    pub(crate) fn made(&self, state: ActorState, anew: bool) {
+        self.restarts.fetch_add(u64::from(anew), Ordering::Relaxed);
+        self.set_state(state);
+    }
+
+    pub(crate) fn set_state(&self, state: ActorState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn state(&self) -> ActorState {
+        let state = self.state.load(Ordering::Relaxed);
+        ActorState::ALL.into_iter().find(|known| *known as u8 == state).unwrap_or_default()
+    }
+
+    pub(crate) fn failed(&self, message: &str) {
         *self.last_panic.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Incident { at: Timestamp::now(), message: message.to_owned() });
     }
@@ -59,6 +101,8 @@ pub struct HandlerStatus {
     pub name: String,
     /// Topic that is routed to it.
     pub topic: String,
+    /// How it stands.
+    pub state: ActorState,
     /// Events that wait in their lanes.
     pub queued: usize,
     /// Lanes that run.
@@ -87,6 +131,7 @@ impl HandlerCounters {
         HandlerStatus {
             name: name.to_owned(),
             topic: topic.to_owned(),
+            state: self.state(),
             queued: self.queued.load(Ordering::Relaxed),
             running: self.running.load(Ordering::Relaxed),
             handled: ended(Outcome::Handled),
@@ -141,7 +186,7 @@ pub struct PartitionStatus {
     pub in_flight: usize,
     /// Whether it leaves this member: what was started of it has some time to finish.
     pub leaving: bool,
-    /// Why nothing is read of it, where it is paused: `operator`, `backpressure`.
+    /// Why nothing is read of it, where it is paused: `operator`, `supervisor`, `backpressure`.
     pub paused: Option<&'static str>,
     /// Why it stands still, where it does although there is something to do.
     pub stalled: Option<StallStatus>,

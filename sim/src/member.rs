@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use actors::answer::Answer;
+use actors::delivery::hold::PauseCause;
 use actors::delivery::intake::{Commit, Effect, Intake, Resume};
 use actors::delivery::lanes::{LaneKey, Lanes};
 use actors::delivery::progress_codec;
@@ -112,7 +113,7 @@ impl Member {
     pub(crate) fn assign(&mut self, partition: usize, generation: u64, committed: Option<(i64, String)>) {
         let (slot, epoch) = self.intake.assign(TOPIC, i32::try_from(partition).unwrap_or(0));
         if self.is(Sabotage::PauseForgotten) {
-            self.intake.pause_topic(TOPIC, false);
+            self.intake.pause_topic(TOPIC, PauseCause::Operator, false);
         }
         let (offset, metadata) = committed.unwrap_or_default();
         let runs = progress_codec::decode(offset, &metadata).unwrap_or_default();

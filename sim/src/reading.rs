@@ -16,7 +16,7 @@ impl Member {
     /// Somebody pauses the topic, or ends its pause.
     pub(crate) fn pause_topic(&mut self, paused: bool) {
         self.topic_paused = paused;
-        self.intake.pause_topic(TOPIC, paused);
+        self.intake.pause_topic(TOPIC, PauseCause::Operator, paused);
     }
 
     pub(crate) fn topic_is_paused(&self) -> bool {

@@ -7,13 +7,14 @@ use super::poll::PollLoop;
 use crate::delivery::hold::PauseCause;
 use crate::journal::TopicPaused;
 use crate::kafka::{SourceError, TopicPartition};
+use crate::status::ActorState;
 
 impl PollLoop {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Drain { deadline, done } => self.begin_drain(deadline, done),
             Command::PauseTopic { topic, paused, done } => {
-                self.intake.pause_topic(&topic, paused);
+                self.intake.pause_topic(&topic, PauseCause::Operator, paused);
                 let partitions = self.intake.standings().filter(|at| at.topic == topic).count();
                 self.parts.journal.write(TopicPaused { topic: &topic, paused, partitions });
                 // Whoever told it may not have waited.
@@ -25,6 +26,10 @@ impl PollLoop {
     /// Has the source do what the intake decides. To be called before each reading: a partition that comes while its
     /// topic is paused is then never read.
     pub(super) fn regulate(&mut self, now: Instant) -> Result<(), SourceError> {
+        for (topic, _, counters) in &self.parts.routes {
+            let paused = matches!(counters.state(), ActorState::Escalated | ActorState::Stopped);
+            self.intake.pause_topic(topic, PauseCause::Supervisor, paused);
+        }
         let taps = self.intake.regulate(now);
         if taps.is_empty() {
             return Ok(());

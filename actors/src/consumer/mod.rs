@@ -27,7 +27,7 @@ use crate::kafka::{KafkaConfig, SourceError};
 use crate::lease::Lease;
 use crate::record::BatchPool;
 use crate::router::Deliver;
-use crate::status::{ConsumerBoard, ConsumerState};
+use crate::status::{ConsumerBoard, ConsumerState, HandlerCounters};
 use poll::PollLoop;
 
 /// Limits and intervals of the consumer.
@@ -49,8 +49,8 @@ pub struct ConsumerParts {
     pub kafka: KafkaConfig,
     /// Limits and intervals.
     pub config: ConsumerConfig,
-    /// The topics of the route table, and their handlers' names.
-    pub routes: Vec<(String, &'static str)>,
+    /// The topics of the route table, their handlers' names, and how these stand.
+    pub routes: Vec<(String, &'static str, Arc<HandlerCounters>)>,
     /// Takes the batches.
     pub router: Recipient<Deliver>,
     /// Takes the order to give up what was not started.

@@ -96,7 +96,7 @@ pub(super) struct PollLoop {
 impl PollLoop {
     /// Polls until it is told to drain, and returns when it has left the group.
     pub(super) fn run(parts: ConsumerParts, commands: &Receiver<Command>) -> Result<(), SourceError> {
-        let topics: Vec<&str> = parts.routes.iter().map(|(topic, _)| topic.as_str()).collect();
+        let topics: Vec<&str> = parts.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
         let source = Source::open(&parts.kafka, &topics, &parts.journal)?;
         let now = Instant::now();
         let mut this = Self {
@@ -171,7 +171,7 @@ impl PollLoop {
             }
             self.parts.journal.write(ConsumerRestarted { error: &error, attempt: self.restarts });
             std::thread::sleep(RESTART_PAUSE * self.restarts.max(1));
-            let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, _)| topic.as_str()).collect();
+            let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
             match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
                 Ok(source) => return Ok(Self { source, ..self }),
                 Err(refused) => error = refused,

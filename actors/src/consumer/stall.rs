@@ -116,8 +116,8 @@ impl PollLoop {
 
     fn begin_stall(&mut self, slot: u32, offset: i64, still: Duration, key: Option<String>, why: &'static str) {
         let (topic, partition) = self.intake.partition(slot);
-        let of_topic = self.parts.routes.iter().find(|(known, _)| known == topic);
-        let handler = of_topic.map_or("", |(_, handler)| handler);
+        let of_topic = self.parts.routes.iter().find(|(known, ..)| known == topic);
+        let handler = of_topic.map_or("", |(_, handler, _)| handler);
         let told = self.stalls.known.get(&slot).is_some_and(|stall| stall.offset == offset && stall.why == why);
         if !told {
             let known = self.stalls.known.len() + usize::from(!self.stalls.known.contains_key(&slot));

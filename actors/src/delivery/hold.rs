@@ -25,19 +25,22 @@ const RESUMED_AT_ONE_OF: usize = 2;
 pub enum PauseCause {
     /// Somebody said so, for its topic.
     Operator,
+    /// The handler of its topic has used up its restarts.
+    Supervisor,
     /// It has too much on its way.
     Backpressure,
 }
 
 impl PauseCause {
     /// Every cause.
-    pub const ALL: [Self; 2] = [Self::Operator, Self::Backpressure];
+    pub const ALL: [Self; 3] = [Self::Operator, Self::Supervisor, Self::Backpressure];
 
     /// As it is shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Operator => "operator",
+            Self::Supervisor => "supervisor",
             Self::Backpressure => "backpressure",
         }
     }
@@ -129,11 +132,9 @@ impl Intake {
             let Some(assigned) = slot.assigned.as_mut().filter(|assigned| !assigned.leaving) else { continue };
             let load = Load::of(assigned, &self.credits, self.max_progress_bytes);
             assigned.hold = assigned.hold.next(&load, now);
-            let paused = if self.paused_topics.contains(&slot.topic) {
-                Some(PauseCause::Operator)
-            } else {
-                (assigned.hold == Hold::Paused).then_some(PauseCause::Backpressure)
-            };
+            let said = |cause: &PauseCause| self.paused_topics[*cause as usize].contains(&slot.topic);
+            let held = || (assigned.hold == Hold::Paused).then_some(PauseCause::Backpressure);
+            let paused = PauseCause::ALL.into_iter().find(said).or_else(held);
             let slot = to_u32(number);
             match (assigned.paused, paused) {
                 (None, Some(cause)) => taps.push(Tap { slot, paused: true, cause }),
@@ -145,13 +146,16 @@ impl Intake {
         taps
     }
 
-    /// Pauses a topic, or ends its pause: for the partitions that are assigned, and for those that will be.
-    /// [`regulate`](Self::regulate) says what that changes.
-    pub fn pause_topic(&mut self, topic: &str, paused: bool) {
+    /// Pauses a topic for that cause, or ends its pause: for the partitions that are assigned, and for those that will
+    /// be. It is read again when no cause is left. [`regulate`](Self::regulate) says what that changes.
+    pub fn pause_topic(&mut self, topic: &str, cause: PauseCause, paused: bool) {
+        let topics = &mut self.paused_topics[cause as usize];
         if paused {
-            self.paused_topics.insert(topic.to_owned());
+            if !topics.contains(topic) {
+                topics.insert(topic.to_owned());
+            }
         } else {
-            self.paused_topics.remove(topic);
+            topics.remove(topic);
         }
     }
 }
@@ -237,7 +241,7 @@ mod tests {
         let mut intake = Intake::new(100, 1_000, MAX_METADATA_BYTES);
         let (now, cause) = (Instant::now(), PauseCause::Operator);
         let (first, _) = intake.assign("t", 0);
-        intake.pause_topic("t", true);
+        intake.pause_topic("t", cause, true);
         assert_eq!(intake.regulate(now), [Tap { slot: first, paused: true, cause }]);
         assert_eq!(intake.regulate(now), [], "said once");
         intake.assign("t", 0);
@@ -246,7 +250,7 @@ mod tests {
         let again = [first, second].map(|slot| Tap { slot, paused: true, cause });
         assert_eq!(intake.regulate(now), again, "each assignment begins unpaused at the source");
         assert!(intake.standings().all(|at| at.paused.is_some() == (at.slot != other)));
-        intake.pause_topic("t", false);
+        intake.pause_topic("t", cause, false);
         assert_eq!(intake.regulate(now), [first, second].map(|slot| Tap { slot, paused: false, cause }));
     }
 

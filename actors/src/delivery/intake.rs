@@ -21,7 +21,7 @@ pub struct Intake {
     /// What the progress of a partition may take of that.
     pub(super) max_progress_bytes: usize,
     /// Topics that somebody paused; they stay so whatever is assigned.
-    pub(super) paused_topics: BTreeSet<String>,
+    pub(super) paused_topics: [BTreeSet<String>; PauseCause::ALL.len()],
     last_epoch: u32,
     pub(super) last_commit: u64,
 }
@@ -83,7 +83,7 @@ impl Intake {
             credits: Credits::new(limit_records, limit_bytes),
             max_metadata_bytes,
             max_progress_bytes: max_runs_bytes(max_metadata_bytes),
-            paused_topics: BTreeSet::new(),
+            paused_topics: Default::default(),
             last_epoch: 0,
             last_commit: 0,
         }

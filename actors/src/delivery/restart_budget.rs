@@ -30,7 +30,7 @@ impl Default for RestartPolicy {
             window: Duration::from_secs(30),
             first_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(5),
-            max_probes: 5,
+            max_probes: 10,
         }
     }
 }

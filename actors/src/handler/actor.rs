@@ -19,10 +19,12 @@ use super::clock::Clock;
 use super::in_flight::Share;
 use super::invoke::{Invoke, Run};
 use super::item::{InHand, Item, Place};
+use super::life::Life;
 use super::look::Look;
 use super::runs::{Running, Runs};
 use crate::answer::{Answer, Answers};
 use crate::delivery::lanes::{LaneKey, Lanes, Unkeyed};
+use crate::delivery::restart_budget::RestartPolicy;
 use crate::delivery::retry::RetryPolicy;
 use crate::escalation::Escalation;
 use crate::event::Event;
@@ -55,6 +57,8 @@ pub struct Sweep;
 pub struct HandlerConfig {
     /// Attempts and backoff.
     pub retry: RetryPolicy,
+    /// How often and how soon it is made anew.
+    pub restart: RestartPolicy,
     /// Order of records without a key.
     pub unkeyed: Unkeyed,
     /// A call that takes longer is cancelled.
@@ -91,7 +95,7 @@ pub(crate) struct HandlerActor<I: Invoke> {
     pub(super) share: Share,
     pub(super) producer: Producer,
     pub(super) factory: Factory<I>,
-    pub(super) handler: Rc<I>,
+    pub(super) life: Life<I>,
     pub(super) lanes: Lanes<Item>,
     pub(super) runs: Box<dyn Running<InHand, Call<I>, Called>>,
     pub(super) waits: FuturesUnordered<LocalBoxFuture<'static, Waited>>,
@@ -119,10 +123,10 @@ impl<I: Invoke> HandlerActor<I> {
             name,
             lanes: Lanes::new(share.limit()),
             share,
+            life: Life::new(config.restart),
             config,
             around: Rc::new(around),
             producer,
-            handler: Rc::new(factory()),
             factory,
             runs: Box::new(Runs::new(|(handler, events)| call(handler, events))),
             waits: FuturesUnordered::new(),
@@ -139,8 +143,11 @@ impl<I: Invoke> HandlerActor<I> {
     fn advance(&mut self, cx: &mut task::Context<'_>) {
         self.clock = Clock::start();
         self.lanes.set_limit(self.share.limit());
+        // To make a handler is to act on nothing that this member holds.
+        self.revive(cx);
         while self.may_act() {
             self.cancel_hung(cx);
+            self.revive(cx);
             while let task::Poll::Ready(Some(waited)) = self.waits.poll_next_unpin(cx) {
                 self.waited(waited);
             }
@@ -151,16 +158,16 @@ impl<I: Invoke> HandlerActor<I> {
             }
             while self.may_act()
                 && !self.around.lease.is_held()
-                && self.runs.waiting() < I::MAX_RUNS
-                && let Some((in_hand, events)) = self.next_run()
+                && self.may_begin()
+                && let Some((handler, generation)) = self.life.handler()
+                && let Some((in_hand, events)) = self.next_run(generation)
             {
-                let handler = Rc::clone(&self.handler);
                 if let Some((in_hand, called)) = self.runs.begin(in_hand, (handler, events), cx) {
                     self.finish(in_hand, called);
                 }
             }
-            // What was begun above may have added a wait that wants its first poll, or want an alarm.
-            if !self.waits_want_polling(cx) && !self.sets_alarm() {
+            // What was begun above may have added a wait that wants its first poll, want an alarm, or another handler.
+            if !self.waits_want_polling(cx) && !self.sets_alarm() && !self.life.has_fallen() {
                 break;
             }
         }

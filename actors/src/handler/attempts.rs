@@ -1,4 +1,4 @@
-//! How attempts end: settled, tried again after a pause, or dead-lettered; and a handler that panicked is made anew.
+//! How attempts end: settled, tried again after a pause, or dead-lettered.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,8 +11,7 @@ use super::dead_letters::{Letter, write};
 use super::invoke::Invoke;
 use super::item::{InHand, Item};
 use crate::delivery::lanes::LaneKey;
-use crate::guard::{dropped, guarded};
-use crate::journal::{HandlerPanicked, Message};
+use crate::journal::Message;
 use crate::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
 
 /// Things a lane waits for.
@@ -33,15 +32,15 @@ impl<I: Invoke> HandlerActor<I> {
         if !self.may_act() {
             return self.runs.give_back(in_hand, called);
         }
-        let InHand { began, mut items } = in_hand;
+        let InHand { generation, began, mut items } = in_hand;
         let mut results = called.unwrap_or_else(|panicked| {
-            let message = panicked.to_string();
-            self.around.journal.write(HandlerPanicked { handler: self.name, message: &message });
-            self.around.counters.restarted(&message);
-            self.renew_handler();
-            let error = HandlerError::new(ErrorKind::Panic, message);
+            self.panicked(generation, &panicked);
+            let error = HandlerError::new(ErrorKind::Panic, panicked);
             smallvec![Err(error); items.len()]
         });
+        if results.iter().any(Result::is_ok) {
+            self.worked(generation);
+        }
         let duration = now.saturating_duration_since(began);
         if items.len() == 1
             && let (Some((lane, item)), Some(result)) = (items.pop(), results.pop())
@@ -152,20 +151,6 @@ impl<I: Invoke> HandlerActor<I> {
             self.around.journal.write(message);
         }
         self.around.inspector.keep(self.clock.timestamp(), &message);
-    }
-
-    /// Makes the handler anew. A factory that panics cannot be helped here: the old handler stays until the service ends.
-    pub(super) fn renew_handler(&mut self) {
-        match guarded(|| (self.factory)()) {
-            Ok(handler) => {
-                let old = std::mem::replace(&mut self.handler, Rc::new(handler));
-                // It is the old one's last act, and changes nothing for the new one.
-                let _ = dropped(old);
-            }
-            Err(panicked) => {
-                self.around.escalation.raise(&format!("{} cannot be made anew: it {panicked}", self.name));
-            }
-        }
     }
 }
 

@@ -13,10 +13,12 @@ use crate::outcome::{ErrorKind, HandlerError};
 
 impl<I: Invoke> HandlerActor<I> {
     /// The next items that may run together, decoded. Items that cannot run are dealt with on the way.
-    pub(super) fn next_run(&mut self) -> Option<(InHand, Run<Event<I::Event>>)> {
-        let mut in_hand = InHand { began: self.clock.now, items: Run::new() };
+    pub(super) fn next_run(&mut self, generation: u32) -> Option<(InHand, Run<Event<I::Event>>)> {
+        // On trial it is one event, so that it takes no others with it.
+        let most = if self.life.on_trial() { 1 } else { I::MAX_EVENTS_PER_RUN };
+        let mut in_hand = InHand { generation, began: self.clock.now, items: Run::new() };
         let mut events = Run::new();
-        while in_hand.items.len() < I::MAX_EVENTS_PER_RUN
+        while in_hand.items.len() < most
             && let Some((lane, item)) = self.lanes.start()
         {
             if !item.may_start() {
@@ -43,14 +45,14 @@ impl<I: Invoke> HandlerActor<I> {
             if alone {
                 break;
             }
-            self.join_followers(lane, &mut in_hand, &mut events);
+            self.join_followers(lane, most, &mut in_hand, &mut events);
         }
         (!in_hand.items.is_empty()).then_some((in_hand, events))
     }
 
     /// Takes more items of a lane into the run, as long as they can run with it.
-    pub(super) fn join_followers(&mut self, lane: LaneKey, in_hand: &mut InHand, events: &mut Run<Event<I::Event>>) {
-        while in_hand.items.len() < I::MAX_EVENTS_PER_RUN {
+    fn join_followers(&mut self, lane: LaneKey, most: usize, in_hand: &mut InHand, events: &mut Run<Event<I::Event>>) {
+        while in_hand.items.len() < most {
             let mut event = None;
             let joined = self.lanes.join(lane, |item| {
                 event = (item.attempts == 0 && item.may_start()).then(|| decode::<I>(item).ok()).flatten();

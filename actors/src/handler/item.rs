@@ -48,6 +48,8 @@ impl Item {
 
 /// Items that went to the handler in one call; those of one lane stand together, in order.
 pub(super) struct InHand {
+    /// Of the handler that was called.
+    pub(super) generation: u32,
     pub(super) began: Instant,
     pub(super) items: Run<(LaneKey, Item)>,
 }

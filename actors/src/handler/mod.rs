@@ -10,6 +10,7 @@ mod dead_letters;
 mod in_flight;
 mod invoke;
 mod item;
+mod life;
 mod look;
 mod runs;
 

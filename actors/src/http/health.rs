@@ -10,7 +10,9 @@ use serde::Serialize;
 use super::problem::{Problem, get};
 use crate::escalation::Escalation;
 use crate::kafka::Sink;
-use crate::status::{ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus, StallStatus};
+use crate::status::{
+    ActorState, ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus, StallStatus,
+};
 
 /// Everything that is measured of a service, for whoever asks.
 #[derive(Clone)]
@@ -100,6 +102,12 @@ impl Health {
                 let (topic, number) = (&partition.topic, partition.partition);
                 reasons
                     .push(format!("{topic}/{number} stands at offset {offset}{key} for {seconds} s: {handler}, {why}"));
+            }
+        }
+        for HandlerStatus { name, state, last_panic, .. } in handlers {
+            if matches!(state, ActorState::Escalated | ActorState::Probing | ActorState::Stopped) {
+                let cause = last_panic.as_ref().map_or("", |incident| &incident.message);
+                reasons.push(format!("{name} has used up its restarts: {cause}"));
             }
         }
         for handler in handlers.iter().filter(|handler| handler.delayed_dead_letters > 0) {

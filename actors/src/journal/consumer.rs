@@ -70,7 +70,7 @@ impl Entry for TopicPaused<'_> {
 pub struct PartitionsPaused<'a> {
     /// Which of the two.
     pub paused: bool,
-    /// `operator`, or `backpressure`: too much of them is on its way.
+    /// `operator`, `supervisor`, or `backpressure`: too much of them is on its way.
     pub cause: &'static str,
     /// Which, as `topic/first-last,other`, separated by spaces.
     pub partitions: &'a str,
@@ -90,7 +90,7 @@ impl Entry for PartitionsPaused<'_> {
 
 /// So many partitions are paused now.
 pub struct PausedPartitions {
-    /// `operator`, or `backpressure`.
+    /// `operator`, `supervisor`, or `backpressure`.
     pub cause: &'static str,
     /// How many.
     pub count: usize,

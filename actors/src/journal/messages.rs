@@ -134,22 +134,6 @@ impl Entry for Routed<'_> {
     }
 }
 
-/// A handler panicked; it was caught and the handler got fresh state.
-pub struct HandlerPanicked<'a> {
-    /// Handler.
-    pub handler: &'a str,
-    /// The panic's message.
-    pub message: &'a str,
-}
-
-impl Entry for HandlerPanicked<'_> {
-    fn write(&self, service: &Arc<str>) {
-        error!(%service, handler = self.handler, panic = self.message, "handler panicked, restarted with fresh state");
-        counter!("handler_restarts_total", "service" => service.clone(), "handler" => self.handler.to_owned())
-            .increment(1);
-    }
-}
-
 /// A dead letter could not be written; its record stays owned and its lane waits.
 pub struct DeadLetterDelayed<'a> {
     /// Handler.

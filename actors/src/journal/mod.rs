@@ -4,6 +4,7 @@ mod clients;
 mod consumer;
 mod messages;
 mod service;
+mod supervision;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ pub use clients::*;
 pub use consumer::*;
 pub use messages::*;
 pub use service::*;
+pub use supervision::*;
 
 /// Writes entries in the name of one service; a clone writes to the same journal.
 #[derive(Clone, Debug)]

@@ -11,3 +11,4 @@ mod moves;
 mod panics;
 mod slow;
 mod stalls;
+mod supervision;

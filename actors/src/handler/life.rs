@@ -1,0 +1,136 @@
+//! How a handler lives: it is made anew after a panic, at once or after a pause. Where that does not help, its topic is
+//! paused and one event at a time is tried; where that does not help either, the service ends.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task;
+
+use tokio::time::{Sleep, sleep};
+
+use super::actor::HandlerActor;
+use super::attempts::random;
+use super::invoke::Invoke;
+use crate::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
+use crate::guard::{Panicked, dropped, guarded};
+use crate::journal::{ActorEscalated, ActorFailed, ActorRecovered};
+use crate::status::ActorState;
+
+/// The present handler and the failures of those before it.
+pub(super) struct Life<I> {
+    /// None before the first and between two.
+    handler: Option<Rc<I>>,
+    /// How many were made. A panic of a call to an earlier one says nothing of the present one, and neither does its success.
+    generation: u32,
+    budget: RestartBudget,
+    /// No other one is made before it is over.
+    pause: Option<Pin<Box<Sleep>>>,
+    given_up: bool,
+    /// It fell, and nobody has begun to make another one yet.
+    fallen: bool,
+    /// Something failed since the last success.
+    troubled: bool,
+}
+
+impl<I> Life<I> {
+    pub(super) fn new(policy: RestartPolicy) -> Self {
+        let budget = RestartBudget::new(policy);
+        Self { handler: None, generation: 0, budget, pause: None, given_up: false, fallen: false, troubled: false }
+    }
+
+    /// The present handler, and its generation.
+    pub(super) fn handler(&self) -> Option<(Rc<I>, u32)> {
+        self.handler.as_ref().map(|handler| (Rc::clone(handler), self.generation))
+    }
+
+    pub(super) fn has_fallen(&self) -> bool {
+        self.fallen
+    }
+
+    /// Whether the handler is on trial: it gets one event at a time.
+    pub(super) fn on_trial(&self) -> bool {
+        self.budget.is_escalated()
+    }
+}
+
+impl<I: Invoke> HandlerActor<I> {
+    /// Whether a call may begin.
+    pub(super) fn may_begin(&self) -> bool {
+        let life = &self.life;
+        life.handler.is_some()
+            && self.runs.waiting() < I::MAX_RUNS
+            && !(life.on_trial() && self.runs.kept().any(|in_hand| in_hand.generation == life.generation))
+    }
+
+    /// Makes a handler where there is none and none is waited for.
+    pub(super) fn revive(&mut self, cx: &mut task::Context<'_>) {
+        self.life.fallen = false;
+        if self.life.handler.is_some() || self.life.given_up {
+            return;
+        }
+        loop {
+            if self.life.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
+                return;
+            }
+            self.life.pause = None;
+            match guarded(|| (self.factory)()) {
+                Ok(handler) => {
+                    self.life.handler = Some(Rc::new(handler));
+                    self.life.generation += 1;
+                    let state = if self.life.on_trial() { ActorState::Probing } else { ActorState::Running };
+                    return self.around.counters.made(state, self.life.generation > 1);
+                }
+                Err(panicked) => self.fell(&panicked),
+            }
+            if self.life.given_up {
+                return;
+            }
+        }
+    }
+
+    /// A call to the handler of that generation panicked.
+    pub(super) fn panicked(&mut self, generation: u32, panicked: &Panicked) {
+        if generation == self.life.generation && self.life.handler.is_some() {
+            self.fell(panicked);
+        }
+    }
+
+    /// A call to the handler of that generation went well.
+    pub(super) fn worked(&mut self, generation: u32) {
+        if !self.life.troubled || generation != self.life.generation || self.life.handler.is_none() {
+            return;
+        }
+        self.life.troubled = false;
+        if self.life.budget.succeeded() {
+            self.around.counters.set_state(ActorState::Running);
+            self.around.journal.write(ActorRecovered { actor: self.name });
+        }
+    }
+
+    /// The handler is of no use any more, or could not be made.
+    fn fell(&mut self, panicked: &Panicked) {
+        // Its end changes nothing for the next one. Calls that wait keep theirs.
+        let _ = dropped(self.life.handler.take());
+        (self.life.troubled, self.life.fallen) = (true, true);
+        let cause = panicked.to_string();
+        let counters = &self.around.counters;
+        counters.failed(&cause);
+        match self.life.budget.failed(self.clock.now, random()) {
+            Verdict::Restart { after } => {
+                self.around.journal.write(ActorFailed { actor: self.name, cause: &cause, pause: after });
+                counters.set_state(ActorState::BackingOff);
+                self.life.pause = (!after.is_zero()).then(|| Box::pin(sleep(after)));
+            }
+            Verdict::Probe { after } => {
+                self.around.journal.write(ActorEscalated { actor: self.name, cause: &cause, pause: after });
+                counters.set_state(ActorState::Escalated);
+                self.life.pause = Some(Box::pin(sleep(after)));
+            }
+            Verdict::GiveUp => {
+                self.life.given_up = true;
+                counters.set_state(ActorState::Stopped);
+                self.around.escalation.raise(&format!("{} does not come back: {cause}", self.name));
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Actors that fail and come back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use tracing::{error, info};
+
+use super::Entry;
+
+/// An actor failed; what is made in its place has fresh state.
+pub struct ActorFailed<'a> {
+    /// The actor.
+    pub actor: &'a str,
+    /// What happened, and where.
+    pub cause: &'a str,
+    /// Until it is made anew.
+    pub pause: Duration,
+}
+
+impl Entry for ActorFailed<'_> {
+    fn write(&self, service: &Arc<str>) {
+        let Self { actor, cause, pause } = self;
+        error!(%service, actor, cause, ?pause, "actor failed, restarting with fresh state");
+        failed(service, actor);
+    }
+}
+
+/// An actor failed beyond its restart budget, or on trial.
+pub struct ActorEscalated<'a> {
+    /// The actor.
+    pub actor: &'a str,
+    /// What happened, and where.
+    pub cause: &'a str,
+    /// Until it is tried with one event.
+    pub pause: Duration,
+}
+
+impl Entry for ActorEscalated<'_> {
+    fn write(&self, service: &Arc<str>) {
+        let Self { actor, cause, pause } = self;
+        error!(
+            %service, actor, cause, ?pause,
+            "actor escalated: its topic is paused, then one event at a time is tried"
+        );
+        failed(service, actor);
+    }
+}
+
+/// An actor that had escalated handled an event.
+pub struct ActorRecovered<'a> {
+    /// The actor.
+    pub actor: &'a str,
+}
+
+impl Entry for ActorRecovered<'_> {
+    fn write(&self, service: &Arc<str>) {
+        info!(%service, actor = self.actor, "actor recovered");
+    }
+}
+
+fn failed(service: &Arc<str>, actor: &str) {
+    counter!("actor_failures_total", "service" => service.clone(), "actor" => actor.to_owned()).increment(1);
+}
