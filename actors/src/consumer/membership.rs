@@ -26,7 +26,7 @@ impl PollLoop {
 
     /// Stops and resumes what is started, with what the broker says of our progress.
     pub(super) fn hold_or_go_on(&mut self, now: Instant) {
-        let held = self.pace.holds(now) && self.intake.has_uncommitted();
+        let held = self.pace.holds(now) && self.is_unheard(now);
         if held == self.held {
             return;
         }

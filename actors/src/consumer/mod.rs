@@ -2,6 +2,7 @@
 
 mod hold;
 mod membership;
+mod notes;
 mod poll;
 mod rebalance;
 mod report;

@@ -2,6 +2,7 @@
 
 use super::assigned::Committing;
 use super::intake::{Intake, to_u32};
+use super::note::CommitName;
 use super::progress_codec::encode;
 
 /// An offset to commit.
@@ -28,7 +29,8 @@ impl Intake {
             let Some(offset) = assigned.uncommitted().filter(|_| assigned.committing.is_none()) else { continue };
             let metadata = encode(offset, assigned.frontier.settled_above().into_iter(), self.max_metadata_bytes);
             assigned.say_again = false;
-            assigned.committing = Some(Committing { number, offset, changes: assigned.frontier.changes() });
+            let (name, changes) = (CommitName::of(offset, &metadata), assigned.frontier.changes());
+            assigned.committing = Some(Committing { number, offset, changes, name });
             commits.push(Commit { slot, offset, metadata });
         }
         (number, commits)
@@ -41,6 +43,7 @@ impl Intake {
         let Some(committing) = assigned.committing.take_if(|committing| committing.number == number) else { return };
         if accepted {
             assigned.committed = Some(committing.offset);
+            assigned.latest = Some(committing.name);
             assigned.known_changes = committing.changes;
         }
     }
@@ -62,11 +65,6 @@ impl Intake {
         self.at(slot).is_some_and(|assigned| assigned.uncommitted().is_some())
     }
 
-    /// Whether any slot has something that the broker does not have.
-    #[must_use]
-    pub fn has_uncommitted(&self) -> bool {
-        self.current().any(|(_, _, assigned)| assigned.uncommitted().is_some())
-    }
 }
 
 #[cfg(test)]

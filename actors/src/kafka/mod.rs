@@ -7,6 +7,8 @@ mod embedded;
 // librdkafka's queue API has no safe binding, and it makes the pipeline 1.4 to 1.7 times as fast as one poll per record.
 #[allow(unsafe_code)]
 mod ffi;
+mod notes;
+mod offsets;
 mod sink;
 mod source;
 mod statistics;
@@ -15,7 +17,9 @@ mod topics;
 pub(crate) use config::property_problem;
 pub use config::{Broker, KafkaConfig};
 pub use embedded::EmbeddedBroker;
+pub use notes::Notes;
+pub use offsets::{CommitAnswer, PartitionOffset};
 pub use sink::{Delivery, PublishError, Reply, Sink};
-pub use source::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
+pub use source::{Message, Source, SourceError, SourceEvent, TopicPartition};
 pub(crate) use statistics::MEASUREMENT_VALID;
 pub use topics::{TopicSpec, TopicsError, ensure_topics};

@@ -98,11 +98,11 @@ fn cause(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> {
     if of_again.any(over) { Some(Kind::Freeze) } else { befell(first, again, faults) }
 }
 
-/// What befell the one who had finished it before it was begun again.
+/// What befell the one who had finished it before it was begun again; the first thing, for it kept it from telling.
 fn befell(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> {
     let between = |fault: &&Fault| Some(fault.until) >= first.finish && fault.at <= again.start;
     let of_first = faults.iter().filter(|fault| fault.member == first.member).filter(between);
-    of_first.max_by_key(|fault| fault.at).map(|fault| fault.kind)
+    of_first.min_by_key(|fault| fault.at).map(|fault| fault.kind)
 }
 
 /// Whether two members worked on it at once. Without an end, a handling ended when it began: nobody knows better.
@@ -205,6 +205,13 @@ mod tests {
             assert_eq!(verdict.repeated, BTreeMap::from([(Some(kind), 1)]));
         }
         assert_eq!(judge(&[fed(0, 1, 10)], &repeat, &[]).repeated, BTreeMap::from([(None, 1)]));
+    }
+
+    #[test]
+    fn a_repeat_is_laid_to_the_first_thing_that_befell_the_one_who_had_finished_it() {
+        let repeat = [handled(0, 0, 11, 12), handled(1, 0, 50, 51)];
+        let faults = [fault(Kind::Freeze, 0, 20, 30), fault(Kind::Leave, 0, 40, 40)];
+        assert_eq!(judge(&[fed(0, 1, 10)], &repeat, &faults).repeated, BTreeMap::from([(Some(Kind::Freeze), 1)]));
     }
 
     #[test]
