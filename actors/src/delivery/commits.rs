@@ -64,7 +64,6 @@ impl Intake {
     pub fn is_uncommitted(&self, slot: u32) -> bool {
         self.at(slot).is_some_and(|assigned| assigned.uncommitted().is_some())
     }
-
 }
 
 #[cfg(test)]

@@ -45,10 +45,21 @@ pub fn write(goes_on_from: impl IntoIterator<Item = CommitName>, progress: &str)
     text
 }
 
+/// The progress of a note, whatever it goes on from; `None` where it is no note of ours.
+#[must_use]
+pub fn progress_of(note: &str) -> Option<&str> {
+    Some(parts(note)?.1)
+}
+
+/// The names and the progress.
+fn parts(note: &str) -> Option<(&str, &str)> {
+    note.strip_prefix(VERSION)?.split_once(END_OF_NAMES)
+}
+
 /// The progress of a note that goes on from this commit; `None` where it does not, or where it is no note of ours.
 #[must_use]
 pub fn read(note: &str, commit: CommitName) -> Option<&str> {
-    let (names, progress) = note.strip_prefix(VERSION)?.split_once(END_OF_NAMES)?;
+    let (names, progress) = parts(note)?;
     let names = read_base64(names)?;
     names.chunks(CommitName::BYTES).any(|name| name == commit.0.to_le_bytes()).then_some(progress)
 }
@@ -75,7 +86,9 @@ impl Intake {
         let number = self.last_note;
         let mut notes = Vec::new();
         for (slot, assigned) in self.slots.iter_mut().enumerate() {
-            let Some(assigned) = assigned.assigned.as_mut().filter(|assigned| assigned.noting.is_none()) else { continue };
+            let Some(assigned) = assigned.assigned.as_mut().filter(|assigned| assigned.noting.is_none()) else {
+                continue;
+            };
             let Some((latest, offset)) = assigned.latest.zip(assigned.unsaid()) else { continue };
             let progress = encode(offset, assigned.frontier.settled_above().into_iter(), self.max_metadata_bytes);
             let on_its_way = assigned.committing.map(|committing| committing.name);
@@ -229,6 +242,7 @@ mod tests {
             assert_eq!(read(&note, other), None);
         }
         assert_eq!(read(&write([accepted], ""), accepted), Some(""));
+        assert_eq!(progress_of(&note), Some("aProgress"));
     }
 
     #[test]

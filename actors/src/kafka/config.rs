@@ -62,10 +62,10 @@ impl fmt::Debug for KafkaConfig {
 }
 
 /// Ends the name of the group that keeps the notes of a group.
-const NOTES_SUFFIX: &str = ".progress";
+pub const NOTES_SUFFIX: &str = ".progress";
 
 /// Properties that the delivery guarantees stand on; passing them through is refused.
-const OURS: [&str; 9] = [
+const OURS: [&str; 8] = [
     "bootstrap.servers",
     "group.id",
     "group.instance.id",
@@ -74,7 +74,6 @@ const OURS: [&str; 9] = [
     "enable.idempotence",
     "acks",
     "request.required.acks",
-    "partition.assignment.strategy",
 ];
 
 /// Why a property can't be passed through, or `None` where librdkafka takes it.

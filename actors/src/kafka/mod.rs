@@ -15,7 +15,7 @@ mod statistics;
 mod topics;
 
 pub(crate) use config::property_problem;
-pub use config::{Broker, KafkaConfig};
+pub use config::{Broker, KafkaConfig, NOTES_SUFFIX};
 pub use embedded::EmbeddedBroker;
 pub use notes::Notes;
 pub use offsets::{CommitAnswer, PartitionOffset};
