@@ -125,7 +125,7 @@ fn a_post_that_is_there_twice_or_though_refused_or_that_nobody_made_is_found() {
     let foreign = broken_by(|run| run.events.push(event(4, 5)));
     assert!(foreign.contains(&"what is in the log was posted"), "{foreign:?}");
     let strange = broken_by(|run| run.posts[1].fate = Fate::Strange("500".into()));
-    assert_eq!(strange, ["a post is answered by 200, 503 or 504"]);
+    assert_eq!(strange, ["a post is answered by 200, 408, 503 or 504"]);
     let order = broken_by(|run| {
         (run.posts[0], run.posts[3]) = (acknowledged(0, 3), acknowledged(3, 0));
     });
