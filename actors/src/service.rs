@@ -30,7 +30,7 @@ use crate::producer::{Producer, ProducerActor};
 use crate::record::BatchPool;
 use crate::router::{RouteTable, RouteTarget, RouterActor};
 use crate::settings::{Settings, own_name};
-use crate::status::HandlerCounters;
+use crate::status::{ActorTree, HandlerCounters};
 use crate::telemetry;
 
 /// Largest record of a topic that is created, in bytes: Kafka's own default.
@@ -43,6 +43,9 @@ const TOPICS_PAUSE: Duration = Duration::from_secs(1);
 const HTTP_SHUTDOWN_SECONDS: u64 = 5;
 /// How long a shutdown waits for records on their way to the broker.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The one shard in the paths of its actors.
+const SHARD: &str = "shard-0";
 
 type StartHandler = Box<dyn FnOnce(&Producer, Surroundings, Share) -> RouteTarget + Send>;
 
@@ -120,6 +123,16 @@ fn short_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
     let name = name.split('<').next().unwrap_or(name);
     name.rsplit("::").next().unwrap_or(name)
+}
+
+/// `shard-0/handlers/UserEventActor`, and the topic too where several routes go to handlers of that name.
+fn path_of(route: &Route, routes: &[Route]) -> String {
+    let Route { handler, topic, .. } = route;
+    if routes.iter().filter(|other| other.handler == *handler).count() > 1 {
+        format!("{SHARD}/handlers/{handler}/{topic}")
+    } else {
+        format!("{SHARD}/handlers/{handler}")
+    }
 }
 
 type HttpRoutes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
@@ -211,9 +224,14 @@ impl ServiceBuilder {
         let escalation = Escalation::default();
         let sink = Sink::open(&kafka, &journal, &escalation).map_err(|error| StartError::Kafka(error.to_string()))?;
         let inspector = Arc::new(Inspector::default());
+        let tree = ActorTree::default();
         let counters: Vec<_> = routes
             .iter()
-            .map(|route| (route.handler, route.topic.clone(), Arc::<HandlerCounters>::default()))
+            .map(|route| {
+                let window = route.restart.unwrap_or(settings.restart).window;
+                let vitals = tree.add(path_of(route, &routes), window);
+                (route.handler, route.topic.clone(), Arc::new(HandlerCounters::new(vitals)))
+            })
             .collect();
         let health = Health {
             service: settings.service,
@@ -221,6 +239,7 @@ impl ServiceBuilder {
             sink: sink.clone(),
             consumer: Arc::default(),
             handlers: counters.clone(),
+            tree,
             escalation: escalation.clone(),
             stopping: Arc::new(AtomicBool::new(false)),
         };

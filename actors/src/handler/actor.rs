@@ -202,7 +202,7 @@ impl<I: Invoke> HandlerActor<I> {
                 self.around.counters.ended(outcome, count);
             }
         }
-        self.around.counters.set_depth(self.lanes.queued(), self.lanes.running());
+        self.around.counters.vitals().set_depth(self.lanes.queued(), self.lanes.running());
         if !self.answers.is_empty() {
             self.since_compacted += self.answers.len();
             // The receiver goes away only with the consumer's thread, when nobody needs answers any more.

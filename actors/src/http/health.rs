@@ -11,7 +11,8 @@ use super::problem::{Problem, get};
 use crate::escalation::Escalation;
 use crate::kafka::Sink;
 use crate::status::{
-    ActorState, ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus, StallStatus,
+    ActorState, ActorStatus, ActorTree, ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus,
+    StallStatus,
 };
 
 /// Everything that is measured of a service, for whoever asks.
@@ -23,6 +24,8 @@ pub struct Health {
     pub(crate) consumer: Arc<ConsumerBoard>,
     /// Name, topic and counters of each handler.
     pub(crate) handlers: Vec<(&'static str, String, Arc<HandlerCounters>)>,
+    /// The vitals of every actor.
+    pub(crate) tree: ActorTree,
     pub(crate) escalation: Escalation,
     pub(crate) stopping: Arc<AtomicBool>,
 }
@@ -78,6 +81,12 @@ impl Health {
     #[must_use]
     pub fn handlers(&self) -> Vec<HandlerStatus> {
         self.handlers.iter().map(|(name, topic, counters)| counters.status(name, topic)).collect()
+    }
+
+    /// How every actor stands now, sorted by path.
+    #[must_use]
+    pub fn actors(&self) -> Vec<ActorStatus> {
+        self.tree.all().iter().map(|vitals| vitals.status()).collect()
     }
 
     fn judge(&self, consumer: &ConsumerStatus, handlers: &[HandlerStatus]) -> Readiness {
