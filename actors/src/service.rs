@@ -1,26 +1,23 @@
 //! A service: settings, routes and HTTP become running actors; stopping drains them in order.
 
+mod route;
+
 use std::collections::HashSet;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use actix::{Actor as _, Addr, Arbiter};
+use actix::{Addr, Arbiter};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use tokio::sync::oneshot;
 
 use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, Drain, KafkaConsumerActor};
 use crate::delivery::dead_letter;
-use crate::delivery::lanes::Unkeyed;
-use crate::delivery::restart_budget::RestartPolicy;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
-use crate::handler::{
-    BatchHandler, Each, Handler, HandlerActor, HandlerConfig, InBatches, InFlight, Invoke, Share, Surroundings,
-};
+use crate::handler::{HandlerConfig, InFlight, Surroundings};
 use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
@@ -28,10 +25,13 @@ use crate::kafka::{Broker, KafkaConfig, Sink, TopicSpec, ensure_topics};
 use crate::lease::Lease;
 use crate::producer::{Producer, ProducerActor};
 use crate::record::BatchPool;
-use crate::router::{RouteTable, RouteTarget, RouterActor};
+use crate::router::{RouteTable, RouterActor, RouterParts};
 use crate::settings::{Settings, own_name};
 use crate::status::{ActorTree, HandlerCounters};
+use crate::supervisor::{Care, Forgives};
 use crate::telemetry;
+pub use route::Route;
+use route::{SHARD, StartHandler, path_of};
 
 /// Largest record of a topic that is created, in bytes: Kafka's own default.
 const MAX_RECORD_BYTES: u32 = 1_048_588;
@@ -43,97 +43,6 @@ const TOPICS_PAUSE: Duration = Duration::from_secs(1);
 const HTTP_SHUTDOWN_SECONDS: u64 = 5;
 /// How long a shutdown waits for records on their way to the broker.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
-
-/// The one shard in the paths of its actors.
-const SHARD: &str = "shard-0";
-
-type StartHandler = Box<dyn FnOnce(&Producer, Surroundings, Share) -> RouteTarget + Send>;
-
-/// A topic and the handler that its events go to.
-pub struct Route {
-    topic: String,
-    handler: &'static str,
-    unkeyed: Unkeyed,
-    deadline: Option<Duration>,
-    restart: Option<RestartPolicy>,
-    start: Box<dyn FnOnce(HandlerConfig) -> StartHandler>,
-}
-
-impl Route {
-    /// Events of `topic` go one by one to a handler. `factory` makes it, and makes it anew after a panic.
-    pub fn each<H: Handler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
-        Self::new::<H, _>(topic, move |producer| Each(factory(producer)))
-    }
-
-    /// Events of `topic` go by the batch to a handler. `factory` makes it, and makes it anew after a panic.
-    pub fn batched<H: BatchHandler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
-        Self::new::<H, _>(topic, move |producer| InBatches(factory(producer)))
-    }
-
-    /// Records without a key are handled in the order of their partition.
-    #[must_use]
-    pub fn unkeyed_in_partition_order(mut self) -> Self {
-        self.unkeyed = Unkeyed::PartitionOrder;
-        self
-    }
-
-    /// Another deadline than `HANDLER_DEADLINE_MS`: a call that takes longer is cancelled where it waits, and counts as a
-    /// failed attempt of its events. Code that blocks its thread cannot be cancelled: it belongs into
-    /// `tokio::task::spawn_blocking`, which goes on in the background.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Another restart budget than that of the `RESTART_` variables.
-    #[must_use]
-    pub fn restarts(mut self, policy: RestartPolicy) -> Self {
-        self.restart = Some(policy);
-        self
-    }
-
-    fn new<H, I: Invoke>(topic: &str, make: impl Fn(&Producer) -> I + Send + 'static) -> Self {
-        let handler = short_name::<H>();
-        let start = move |config: HandlerConfig| -> StartHandler {
-            Box::new(move |producer: &Producer, around: Surroundings, share: Share| {
-                let (own, producer) = (producer.clone(), producer.clone());
-                let factory = Rc::new(move || make(&own));
-                let actor = HandlerActor::new(handler, config, around, share, producer, factory).start();
-                RouteTarget {
-                    work: actor.clone().recipient(),
-                    sweep: actor.clone().recipient(),
-                    look: actor.recipient(),
-                }
-            })
-        };
-        Self {
-            topic: topic.to_owned(),
-            handler,
-            unkeyed: Unkeyed::default(),
-            deadline: None,
-            restart: None,
-            start: Box::new(start),
-        }
-    }
-}
-
-/// `UserEventActor` of `micro_2::user_event::UserEventActor`.
-fn short_name<T>() -> &'static str {
-    let name = std::any::type_name::<T>();
-    let name = name.split('<').next().unwrap_or(name);
-    name.rsplit("::").next().unwrap_or(name)
-}
-
-/// `shard-0/handlers/UserEventActor`, and the topic too where several routes go to handlers of that name.
-fn path_of(route: &Route, routes: &[Route]) -> String {
-    let Route { handler, topic, .. } = route;
-    if routes.iter().filter(|other| other.handler == *handler).count() > 1 {
-        format!("{SHARD}/handlers/{handler}/{topic}")
-    } else {
-        format!("{SHARD}/handlers/{handler}")
-    }
-}
 
 type HttpRoutes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
@@ -341,7 +250,14 @@ impl ConsumerStart {
             .map(|((topic, start, around), share)| (topic.as_str().into(), start(&producer, around, share)))
             .collect();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let router = RouterActor::new(routes, Arc::clone(&waiting), escalation.clone()).start();
+        let care = |path: &str| {
+            let vitals = health.tree.add(format!("{SHARD}/{path}"), settings.restart.window);
+            Care::new(vitals, settings.restart, journal.clone(), escalation.clone())
+        };
+        let care_of_router = care("router");
+        let vitals = Arc::clone(care_of_router.vitals());
+        let parts = RouterParts::new(routes, Arc::clone(&waiting), vitals, escalation.clone());
+        let router = RouterActor::start(parts, care_of_router);
         let config = ConsumerConfig {
             max_in_flight_records: settings.max_in_flight_records,
             max_in_flight_bytes: settings.max_in_flight_bytes,
@@ -359,11 +275,12 @@ impl ConsumerStart {
             waiting,
             pool,
             answers: answered,
-            board: health.consumer,
-            escalation,
-            journal,
+            board: Arc::clone(&health.consumer),
+            escalation: escalation.clone(),
+            care: care("consumer/thread").forgives(Forgives::AfterWindow),
+            journal: journal.clone(),
         };
-        Some(KafkaConsumerActor::new(parts, control, commands).start())
+        Some(KafkaConsumerActor::start(parts, control, commands, care("consumer")))
     }
 }
 
@@ -551,8 +468,8 @@ impl Service {
             drop(stop_connecting);
             if let Ok(Some(consumer)) = consumer.await {
                 let deadline = settings.drain_deadline;
-                // A consumer that is gone has nothing to drain.
-                let _ = consumer.send(Drain { deadline }).await;
+                // One that is restarted over the order has not told its end; one that is gone has nothing to drain.
+                while consumer.send(Drain { deadline }).await.is_err() && consumer.connected() {}
             }
         };
         futures_util::join!(api.handle.stop(true), drain);

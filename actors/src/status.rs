@@ -1,5 +1,7 @@
 //! What is measured of a running service, written by its actors and read by status requests.
 
+#[cfg(feature = "faults")]
+mod faults;
 mod vitals;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -10,6 +12,8 @@ use serde::Serialize;
 
 use crate::kafka::MEASUREMENT_VALID;
 use crate::outcome::Outcome;
+#[cfg(feature = "faults")]
+pub use faults::Faults;
 pub use vitals::{ActorState, ActorStatus, ActorTree, Incident, Vitals};
 
 /// Counts of one handler, kept by its actor.

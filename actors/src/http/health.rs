@@ -12,7 +12,7 @@ use crate::escalation::Escalation;
 use crate::kafka::Sink;
 use crate::status::{
     ActorState, ActorStatus, ActorTree, ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus,
-    StallStatus,
+    StallStatus, Vitals,
 };
 
 /// Everything that is measured of a service, for whoever asks.
@@ -89,6 +89,12 @@ impl Health {
         self.tree.all().iter().map(|vitals| vitals.status()).collect()
     }
 
+    /// The vitals of an actor by its path.
+    #[must_use]
+    pub fn vitals(&self, path: &str) -> Option<Arc<Vitals>> {
+        self.tree.all().into_iter().find(|vitals| vitals.path() == path)
+    }
+
     fn judge(&self, consumer: &ConsumerStatus, handlers: &[HandlerStatus]) -> Readiness {
         let mut reasons = Vec::new();
         if self.stopping.load(Ordering::Relaxed) {
@@ -113,10 +119,10 @@ impl Health {
                     .push(format!("{topic}/{number} stands at offset {offset}{key} for {seconds} s: {handler}, {why}"));
             }
         }
-        for HandlerStatus { name, state, last_panic, .. } in handlers {
+        for ActorStatus { path, state, last_failure, .. } in self.actors() {
             if matches!(state, ActorState::Escalated | ActorState::Probing | ActorState::Stopped) {
-                let cause = last_panic.as_ref().map_or("", |incident| &incident.message);
-                reasons.push(format!("{name} has used up its restarts: {cause}"));
+                let cause = last_failure.map_or(String::new(), |incident| incident.message);
+                reasons.push(format!("{path} has used up its restarts: {cause}"));
             }
         }
         for handler in handlers.iter().filter(|handler| handler.delayed_dead_letters > 0) {

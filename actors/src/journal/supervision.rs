@@ -32,7 +32,7 @@ pub struct ActorEscalated<'a> {
     pub actor: &'a str,
     /// What happened, and where.
     pub cause: &'a str,
-    /// Until it is tried with one event.
+    /// Until it is tried.
     pub pause: Duration,
 }
 
@@ -41,13 +41,13 @@ impl Entry for ActorEscalated<'_> {
         let Self { actor, cause, pause } = self;
         error!(
             %service, actor, cause, ?pause,
-            "actor escalated: its topic is paused, then one event at a time is tried"
+            "actor escalated: what feeds it waits, then it is tried with one thing at a time"
         );
         failed(service, actor);
     }
 }
 
-/// An actor that had escalated handled an event.
+/// An actor that had escalated works again.
 pub struct ActorRecovered<'a> {
     /// The actor.
     pub actor: &'a str,

@@ -63,6 +63,8 @@ pub struct Vitals {
     in_flight: AtomicUsize,
     // Locked when the actor fails and when somebody asks.
     past: Mutex<Past>,
+    #[cfg(feature = "faults")]
+    faults: super::faults::Faults,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +90,8 @@ impl Vitals {
             mailbox: AtomicUsize::new(UNKNOWN),
             in_flight: AtomicUsize::default(),
             past: Mutex::default(),
+            #[cfg(feature = "faults")]
+            faults: super::faults::Faults::default(),
         }
     }
 
@@ -137,9 +141,33 @@ impl Vitals {
         self.in_flight.store(in_flight, Ordering::Relaxed);
     }
 
+    /// It handled so much, or failed at it.
     pub(crate) fn add(&self, handled: u64, failed: u64) {
         self.handled.fetch_add(handled, Ordering::Relaxed);
-        self.failed.fetch_add(failed, Ordering::Relaxed);
+        if failed > 0 {
+            self.failed.fetch_add(failed, Ordering::Relaxed);
+        }
+    }
+
+    /// What it has done.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Relaxed)
+    }
+
+    /// A place in its actor's code where a test may have it panic; nothing without the feature `faults`.
+    #[inline]
+    #[cfg_attr(not(feature = "faults"), allow(unused_variables, clippy::unused_self))]
+    pub(crate) fn passes(&self, place: &'static str) {
+        #[cfg(feature = "faults")]
+        self.faults.pass(place);
+    }
+
+    /// Where its actor is to panic.
+    #[cfg(feature = "faults")]
+    #[must_use]
+    pub fn faults(&self) -> &super::faults::Faults {
+        &self.faults
     }
 
     fn past(&self) -> std::sync::MutexGuard<'_, Past> {
