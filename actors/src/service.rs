@@ -16,14 +16,15 @@ use tokio::sync::oneshot;
 
 use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, Drain, KafkaConsumerActor};
 use crate::delivery::dead_letter;
+use crate::delivery::restart_budget::RestartPolicy;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
 use crate::handler::{HandlerConfig, InFlight, Surroundings};
 use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
-use crate::kafka::{Broker, KafkaConfig, Sink, TopicSpec, ensure_topics};
+use crate::kafka::{Broker, KafkaConfig, TopicSpec, ensure_topics};
 use crate::lease::Lease;
-use crate::producer::{Producer, ProducerActor};
+use crate::producer::{Outlet, Producer, ProducerActor};
 use crate::record::BatchPool;
 use crate::router::{RouteTable, RouterActor, RouterParts};
 use crate::settings::{Settings, own_name};
@@ -131,21 +132,18 @@ impl ServiceBuilder {
             properties: settings.kafka_properties.clone(),
         };
         let escalation = Escalation::default();
-        let sink = Sink::open(&kafka, &journal, &escalation).map_err(|error| StartError::Kafka(error.to_string()))?;
         let inspector = Arc::new(Inspector::default());
         let tree = ActorTree::default();
-        let counters: Vec<_> = routes
-            .iter()
-            .map(|route| {
-                let window = route.restart.unwrap_or(settings.restart).window;
-                let vitals = tree.add(path_of(route, &routes), window);
-                (route.handler, route.topic.clone(), Arc::new(HandlerCounters::new(vitals)))
-            })
-            .collect();
+        let policy = settings.restart;
+        let supervise =
+            Supervise { tree: tree.clone(), policy, journal: journal.clone(), escalation: escalation.clone() };
+        let outlet =
+            Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer")).map_err(StartError::Kafka)?;
+        let counters = counters_of(&routes, &supervise);
         let health = Health {
             service: settings.service,
             brokers: kafka.broker.bootstrap(),
-            sink: sink.clone(),
+            outlet: outlet.clone(),
             consumer: Arc::default(),
             handlers: counters.clone(),
             tree,
@@ -153,7 +151,7 @@ impl ServiceBuilder {
             stopping: Arc::new(AtomicBool::new(false)),
         };
 
-        let api = listen_api(&settings, &health, &sink, &journal, http)?;
+        let api = listen_api(&settings, &health, &outlet, &supervise, http)?;
         let (control, commands) = ConsumerControl::new();
         let management = listen_management(&settings, &health, &inspector, &control)?;
         journal.write(Started { api: api.address, management: management.address, brokers: &health.brokers });
@@ -201,7 +199,8 @@ impl ServiceBuilder {
             control,
             commands,
             pool,
-            sink: sink.clone(),
+            outlet: outlet.clone(),
+            supervise,
             health: health.clone(),
             journal: journal.clone(),
         };
@@ -213,7 +212,7 @@ impl ServiceBuilder {
                 _ = stopped => {}
             }
         });
-        Ok(Service { api, management, health, journal, sink, shard, consumer, stop_connecting, settings })
+        Ok(Service { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings })
     }
 }
 
@@ -230,19 +229,39 @@ struct ConsumerStart {
     control: ConsumerControl,
     commands: mpsc::Receiver<Command>,
     pool: BatchPool,
-    sink: Sink,
+    outlet: Outlet,
+    supervise: Supervise,
     health: Health,
     journal: Journal,
+}
+
+/// Whom to tell of actors, and how often they may be started again.
+#[derive(Clone)]
+struct Supervise {
+    tree: ActorTree,
+    policy: RestartPolicy,
+    journal: Journal,
+    escalation: Escalation,
+}
+
+impl Supervise {
+    /// For the actor with that path.
+    fn care(&self, path: &str) -> Care {
+        let vitals = self.tree.add(path.to_owned(), self.policy.window);
+        Care::new(vitals, self.policy, self.journal.clone(), self.escalation.clone())
+    }
 }
 
 impl ConsumerStart {
     /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
     async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
         let Self { kafka, settings, topics, subscribed, handlers, answered, lease, control, commands, .. } = self;
-        let Self { pool, sink, health, journal, .. } = self;
+        let Self { pool, outlet, supervise, health, journal, .. } = self;
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
-        let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink), journal.clone());
+        let care = |path: &str| supervise.care(&format!("{SHARD}/{path}"));
+        let producer = ProducerActor::start_on_this_arbiter(outlet, care("producer"));
+        let producer = Producer::new(producer, journal.clone());
         let shares = InFlight::shares(settings.max_in_flight, handlers.len());
         let routes: RouteTable = handlers
             .into_iter()
@@ -250,10 +269,6 @@ impl ConsumerStart {
             .map(|((topic, start, around), share)| (topic.as_str().into(), start(&producer, around, share)))
             .collect();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let care = |path: &str| {
-            let vitals = health.tree.add(format!("{SHARD}/{path}"), settings.restart.window);
-            Care::new(vitals, settings.restart, journal.clone(), escalation.clone())
-        };
         let care_of_router = care("router");
         let vitals = Arc::clone(care_of_router.vitals());
         let parts = RouterParts::new(routes, Arc::clone(&waiting), vitals, escalation.clone());
@@ -318,6 +333,16 @@ async fn wait_for_topics(
     }
 }
 
+/// Name, topic and counters of the handler of each route.
+fn counters_of(routes: &[Route], supervise: &Supervise) -> Vec<(&'static str, String, Arc<HandlerCounters>)> {
+    let counters = routes.iter().map(|route| {
+        let window = route.restart.unwrap_or(supervise.policy).window;
+        let vitals = supervise.tree.add(path_of(route, routes), window);
+        (route.handler, route.topic.clone(), Arc::new(HandlerCounters::new(vitals)))
+    });
+    counters.collect()
+}
+
 /// The topics of the routes and their dead-letter topics, and those it publishes to.
 fn topics_of(settings: &Settings, routes: &[Route], publishes: &[String]) -> Vec<TopicSpec> {
     let spec = |name: String, max_message_bytes| TopicSpec {
@@ -346,17 +371,20 @@ struct Listener {
 fn listen_api(
     settings: &Settings,
     health: &Health,
-    sink: &Sink,
-    journal: &Journal,
+    outlet: &Outlet,
+    supervise: &Supervise,
     routes: HttpRoutes,
 ) -> Result<Listener, StartError> {
-    let (health, sink, journal) = (health.clone(), sink.clone(), journal.clone());
+    let (health, outlet, supervise) = (health.clone(), outlet.clone(), supervise.clone());
     let deadline = settings.publish_deadline;
+    let workers = Arc::new(AtomicUsize::new(0));
     let server = HttpServer::new(move || {
         // Runs on each worker's own thread: its `ProducerActor` lives there, so that publishing crosses no thread.
-        let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink.clone()), journal.clone());
+        let care = supervise.care(&format!("http-{}/producer", workers.fetch_add(1, Ordering::Relaxed)));
+        let producer = ProducerActor::start_on_this_arbiter(outlet.clone(), care);
+        let producer = Producer::new(producer, supervise.journal.clone());
         App::new()
-            .app_data(web::Data::new(Publisher::new(producer, sink.clone(), deadline)))
+            .app_data(web::Data::new(Publisher::new(producer, outlet.clone(), deadline)))
             .app_data(web::Data::new(health.clone()))
             .configure(fallbacks)
             .configure(health_routes)
@@ -419,7 +447,7 @@ pub struct Service {
     management: Listener,
     health: Health,
     journal: Journal,
-    sink: Sink,
+    outlet: Outlet,
     shard: Arbiter,
     consumer: oneshot::Receiver<Option<Addr<KafkaConsumerActor>>>,
     stop_connecting: oneshot::Sender<()>,
@@ -460,7 +488,7 @@ impl Service {
     /// Stops it: no more requests, no more records; what was started is finished, committed and flushed; then it
     /// leaves the group. Takes some seconds at most, also with the brokers down.
     pub async fn stop(self) {
-        let Self { api, management, health, journal, sink, shard, consumer, stop_connecting, settings } = self;
+        let Self { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings } = self;
         health.stopping.store(true, Ordering::Relaxed);
         journal.write(Stopping { step: "finishing requests and records" });
         let drain = async {
@@ -474,8 +502,8 @@ impl Service {
         };
         futures_util::join!(api.handle.stop(true), drain);
         journal.write(Stopping { step: "flushing the producer" });
-        let flushed = tokio::task::spawn_blocking(move || sink.flush(FLUSH_DEADLINE)).await;
-        if !matches!(flushed, Ok(Ok(()))) {
+        let flushed = tokio::task::spawn_blocking(move || outlet.flush(FLUSH_DEADLINE)).await;
+        if !matches!(flushed, Ok(true)) {
             journal.write(Stopping { step: "records were still on their way to the broker" });
         }
         management.handle.stop(false).await;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::problem::{Problem, get};
 use crate::escalation::Escalation;
-use crate::kafka::Sink;
+use crate::producer::Outlet;
 use crate::status::{
     ActorState, ActorStatus, ActorTree, ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus,
     StallStatus, Vitals,
@@ -20,7 +20,7 @@ use crate::status::{
 pub struct Health {
     pub(crate) service: &'static str,
     pub(crate) brokers: String,
-    pub(crate) sink: Sink,
+    pub(crate) outlet: Outlet,
     pub(crate) consumer: Arc<ConsumerBoard>,
     /// Name, topic and counters of each handler.
     pub(crate) handlers: Vec<(&'static str, String, Arc<HandlerCounters>)>,
@@ -95,6 +95,12 @@ impl Health {
         self.tree.all().into_iter().find(|vitals| vitals.path() == path)
     }
 
+    /// Has the producer's client meet a fatal error.
+    #[cfg(feature = "faults")]
+    pub fn break_producer(&self) {
+        self.outlet.fail_for_good();
+    }
+
     fn judge(&self, consumer: &ConsumerStatus, handlers: &[HandlerStatus]) -> Readiness {
         let mut reasons = Vec::new();
         if self.stopping.load(Ordering::Relaxed) {
@@ -103,8 +109,11 @@ impl Health {
         if let Some(cause) = self.escalation.cause() {
             reasons.push(cause.message);
         }
-        if !self.sink.is_reachable() {
+        if !self.outlet.is_reachable() {
             reasons.push("the producer reaches no broker".to_owned());
+        }
+        if self.outlet.is_down() {
+            reasons.push("the producer's client is being made anew".to_owned());
         }
         match consumer.state {
             ConsumerState::Assigned if consumer.broker_reachable => {}
@@ -136,7 +145,7 @@ impl Health {
         let consumer = self.consumer.status();
         let actors = self.handlers();
         let Readiness { ready, reasons } = self.judge(&consumer, &actors);
-        let producer = ProducerStatus { reachable: self.sink.is_reachable(), in_flight: self.sink.in_flight() };
+        let producer = ProducerStatus { reachable: self.outlet.is_reachable(), in_flight: self.outlet.in_flight() };
         let reachable = producer.reachable || consumer.broker_reachable;
         let broker = BrokerStatus { addresses: self.brokers.clone(), reachable };
         Status { service: self.service, ready, reasons, broker, producer, consumer, actors }

@@ -15,7 +15,7 @@ mod topics;
 pub(crate) use config::property_problem;
 pub use config::{Broker, KafkaConfig};
 pub use embedded::EmbeddedBroker;
-pub use sink::{Delivery, PublishError, Reply, Sink};
+pub use sink::{Delivery, PublishError, Reply, Sink, SinkEvent};
 pub use source::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
 pub(crate) use statistics::MEASUREMENT_VALID;
 pub use topics::{TopicSpec, TopicsError, ensure_topics};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actors::escalation::Escalation;
 use actors::event::{Cause, NewEvent};
 use actors::journal::Journal;
 use actors::kafka::{Broker, EmbeddedBroker, KafkaConfig, Sink};
@@ -69,7 +68,7 @@ impl Publisher {
             delivery_timeout: Duration::from_secs(30),
             properties: [].into(),
         };
-        Self(Sink::open(&kafka, &Journal::new("test"), &Escalation::default()).unwrap())
+        Self(Sink::open(&kafka, &Journal::new("test")).unwrap())
     }
 
     /// Publishes a step and waits until the broker has it; gives its partition.

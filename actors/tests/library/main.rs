@@ -10,6 +10,7 @@ mod in_flight;
 mod kit;
 mod moves;
 mod panics;
+mod producers;
 mod slow;
 mod stalls;
 mod supervision;
