@@ -29,7 +29,7 @@ use crate::record::BatchPool;
 use crate::router::{RouteTable, RouterActor, RouterParts};
 use crate::settings::{Settings, own_name};
 use crate::status::{ActorTree, HandlerCounters};
-use crate::supervisor::{Care, Forgives};
+use crate::supervisor::{Care, Forgives, Pulses};
 use crate::telemetry;
 pub use route::Route;
 use route::{SHARD, StartHandler, path_of};
@@ -140,6 +140,8 @@ impl ServiceBuilder {
         let outlet =
             Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer")).map_err(StartError::Kafka)?;
         let counters = counters_of(&routes, &supervise);
+        let pulses = Pulses::watched(journal.clone())
+            .map_err(|error| StartError::Service(format!("no thread to watch the arbiters: {error}")))?;
         let health = Health {
             service: settings.service,
             brokers: kafka.broker.bootstrap(),
@@ -147,6 +149,7 @@ impl ServiceBuilder {
             consumer: Arc::default(),
             handlers: counters.clone(),
             tree,
+            pulses: pulses.clone(),
             escalation: escalation.clone(),
             stopping: Arc::new(AtomicBool::new(false)),
         };
@@ -188,6 +191,7 @@ impl ServiceBuilder {
             .collect();
 
         let shard = Arbiter::new();
+        shard.spawn_fn(move || pulses.beat(SHARD.to_owned()));
         let parts = ConsumerStart {
             kafka,
             settings: settings.clone(),
@@ -380,7 +384,9 @@ fn listen_api(
     let workers = Arc::new(AtomicUsize::new(0));
     let server = HttpServer::new(move || {
         // Runs on each worker's own thread: its `ProducerActor` lives there, so that publishing crosses no thread.
-        let care = supervise.care(&format!("http-{}/producer", workers.fetch_add(1, Ordering::Relaxed)));
+        let worker = format!("http-{}", workers.fetch_add(1, Ordering::Relaxed));
+        let care = supervise.care(&format!("{worker}/producer"));
+        health.pulses.beat(worker);
         let producer = ProducerActor::start_on_this_arbiter(outlet.clone(), care);
         let producer = Producer::new(producer, supervise.journal.clone());
         App::new()

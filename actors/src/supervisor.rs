@@ -3,6 +3,8 @@
 
 mod actor;
 mod care;
+mod pulse;
 
 pub(crate) use actor::supervise;
 pub(crate) use care::{Care, Forgives, random};
+pub(crate) use pulse::Pulses;

@@ -14,6 +14,7 @@ use crate::status::{
     ActorState, ActorStatus, ActorTree, ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus,
     StallStatus, Vitals,
 };
+use crate::supervisor::Pulses;
 
 /// Everything that is measured of a service, for whoever asks.
 #[derive(Clone)]
@@ -26,6 +27,7 @@ pub struct Health {
     pub(crate) handlers: Vec<(&'static str, String, Arc<HandlerCounters>)>,
     /// The vitals of every actor.
     pub(crate) tree: ActorTree,
+    pub(crate) pulses: Pulses,
     pub(crate) escalation: Escalation,
     pub(crate) stopping: Arc<AtomicBool>,
 }
@@ -127,6 +129,10 @@ impl Health {
                 reasons
                     .push(format!("{topic}/{number} stands at offset {offset}{key} for {seconds} s: {handler}, {why}"));
             }
+        }
+        for (arbiter, still) in self.pulses.stuck() {
+            let seconds = still.as_secs();
+            reasons.push(format!("arbiter {arbiter} has not turned for {seconds} s: something blocks its thread"));
         }
         for ActorStatus { path, state, last_failure, .. } in self.actors() {
             if matches!(state, ActorState::Escalated | ActorState::Probing | ActorState::Stopped) {

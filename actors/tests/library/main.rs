@@ -3,6 +3,7 @@
 // A test that cannot go on panics; that is what its unwraps are for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod blocked;
 mod crashes;
 mod hangs;
 mod held;
