@@ -34,6 +34,7 @@ impl<I: Invoke> HandlerActor<I> {
             return self.runs.give_back(in_hand, called);
         }
         let InHand { generation, began, mut items } = in_hand;
+        self.around.counters.vitals().passes("finish");
         let mut results = called.unwrap_or_else(|panicked| {
             self.panicked(generation, &panicked);
             let error = HandlerError::new(ErrorKind::Panic, panicked);

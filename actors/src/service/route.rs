@@ -3,8 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::Actor as _;
-
 use crate::delivery::lanes::Unkeyed;
 use crate::delivery::restart_budget::RestartPolicy;
 use crate::handler::{
@@ -68,7 +66,7 @@ impl Route {
             Box::new(move |producer: &Producer, around: Surroundings, share: Share| {
                 let (own, producer) = (producer.clone(), producer.clone());
                 let factory = Rc::new(move || make(&own));
-                let actor = HandlerActor::new(handler, config, around, share, producer, factory).start();
+                let actor = HandlerActor::new(handler, config, around, share, producer, factory).supervised();
                 RouteTarget {
                     work: actor.clone().recipient(),
                     sweep: actor.clone().recipient(),

@@ -1,6 +1,7 @@
 //! The library's own actors panic: that costs a restart, and no record.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,11 +33,14 @@ impl Ledger {
     #[track_caller]
     fn assert_each_once_in_order(&self, steps: std::ops::Range<u32>) {
         let all = self.0.lock().unwrap();
-        for key in 0..KEYS {
-            let of_key: Vec<u32> = all.iter().filter(|step| step.0 == key.to_string()).map(|step| step.1).collect();
-            let expected: Vec<u32> = steps.clone().filter(|number| number % KEYS == key).collect();
-            assert_eq!(of_key, expected, "each of key {key} once, in order");
+        let mut last = HashMap::new();
+        for (key, number) in &*all {
+            let before = last.insert(key, *number);
+            assert!(before.is_none_or(|before| before < *number), "{number} of key {key} after {before:?}");
         }
+        let mut numbers: Vec<u32> = all.iter().map(|step| step.1).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(steps), "each once");
     }
 }
 
@@ -191,6 +195,146 @@ fn a_consumers_actor_that_panics_over_the_order_to_drain_still_drains_and_commit
         wait_for("the next", || ledger.len() > 50).await;
         ledger.assert_each_once_in_order(0..51);
         second.stop().await;
+    });
+}
+
+const AROUND: &str = "shard-0/handlers/Writes";
+
+#[test]
+fn an_actor_around_a_handler_that_panics_keeps_every_record_and_their_order_wherever_it_was() {
+    const STEPS: u32 = 200;
+    actix::System::new().block_on(async {
+        let broker = broker();
+        let ledger = Ledger::default();
+        let service = service(&broker, &QUICK, ledger.route(TOPIC));
+        wait_until_ready(&service).await;
+        let publisher = Publisher::new(&broker);
+        let around = vitals(&service, AROUND);
+        for (place, repeats) in [("work", 0), ("begin", 0), ("finish", 1), ("started", 0)] {
+            let before = around.status().restarts;
+            around.faults().arm(place, 1);
+            if place == "started" {
+                around.faults().arm("work", 1);
+            }
+            publisher.publish_all((0..STEPS).map(step)).await;
+            wait_for("their commit", || service.health().handlers()[0].handled.is_multiple_of(u64::from(STEPS))).await;
+            wait_for("all", || ledger.len() >= STEPS as usize + repeats).await;
+            // The one that was done when its answer was lost is done again, before those behind it.
+            ledger.0.lock().unwrap().dedup_by_key(|step| step.1);
+            let mut all = ledger.0.lock().unwrap().clone();
+            let mut known = HashSet::new();
+            all.retain(|step| known.insert(step.1));
+            assert!(ledger.len() <= STEPS as usize + repeats, "{} at {place}", ledger.len());
+            *ledger.0.lock().unwrap() = all;
+            ledger.assert_each_once_in_order(0..STEPS);
+            ledger.clear();
+            assert_eq!(around.status().restarts - before, if place == "started" { 2 } else { 1 }, "at {place}");
+        }
+        wait_for("their commit", || service.health().consumer().lag == 0).await;
+        assert_eq!((around.state(), service.health().handlers()[0].dead_lettered), (ActorState::Running, 0));
+        service.stop().await;
+    });
+}
+
+#[test]
+fn an_event_over_which_the_actor_around_its_handler_panics_again_and_again_becomes_a_dead_letter() {
+    actix::System::new().block_on(async {
+        let broker = broker();
+        let ledger = Ledger::default();
+        let service = service(&broker, &QUICK, ledger.route(TOPIC));
+        wait_until_ready(&service).await;
+        // The attempts of the events of a kit's service.
+        vitals(&service, AROUND).faults().arm("begin", 3);
+        Publisher::new(&broker).publish_all((0..5).map(|number| step(number * KEYS))).await;
+        wait_for("the others", || service.health().handlers()[0].handled == 4).await;
+        assert_eq!(service.health().handlers()[0].dead_lettered, 1);
+        let numbers: Vec<u32> = ledger.0.lock().unwrap().iter().map(|step| step.1).collect();
+        assert_eq!(numbers, [5, 10, 15, 20]);
+        service.stop().await;
+    });
+}
+
+#[test]
+fn an_actor_around_a_handler_that_does_not_come_back_ends_the_service_and_settles_nothing() {
+    actix::System::new().block_on(async {
+        let broker = broker();
+        let ledger = Ledger::default();
+        let settings = [("RESTART_BUDGET", "1"), ("RESTART_PROBES", "2")];
+        let settings: Vec<_> = QUICK.into_iter().chain(settings).collect();
+        let service = service(&broker, &settings, ledger.route(TOPIC));
+        wait_until_ready(&service).await;
+        vitals(&service, AROUND).faults().arm("work", 1);
+        vitals(&service, AROUND).faults().arm("started", u32::MAX);
+        Publisher::new(&broker).publish(&step(0)).await;
+        let cause = service.failed().await;
+        assert_eq!(cause.exit_code, EXIT_SOFTWARE);
+        assert!(cause.message.contains(AROUND) && cause.message.contains("a fault at started"), "{}", cause.message);
+        wait_for("it to be owned", || service.health().consumer().in_flight == 1).await;
+        assert_eq!(ledger.len(), 0);
+        service.stop().await;
+    });
+}
+
+/// Waits at its gate; panics over the first attempt of each hundredth step.
+struct Gated(Ledger, Arc<AtomicBool>);
+
+impl Handler for Gated {
+    type Event = Step;
+
+    async fn handle(&self, event: &Event<Step>) -> HandlerResult {
+        while !self.1.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let Step { key, number, .. } = event.value();
+        assert!(event.attempt() > 1 || number % 100 != 99, "the first attempt");
+        self.0.0.lock().unwrap().push((key.clone(), *number));
+        Ok(Done::Handled)
+    }
+}
+
+#[test]
+fn restarts_of_everything_under_load_handle_each_of_ten_thousand_records_once_in_order() {
+    const STEPS: u32 = 10_000;
+    actix::System::new().block_on(async {
+        let broker = broker();
+        let (ledger, open) = (Ledger::default(), Arc::new(AtomicBool::new(false)));
+        let settings: Vec<_> = QUICK.into_iter().chain([("RESTART_BUDGET", "100")]).collect();
+        let route = Route::each(TOPIC, {
+            let (ledger, open) = (ledger.clone(), Arc::clone(&open));
+            move |_| Gated(ledger.clone(), Arc::clone(&open))
+        });
+        let service = service(&broker, &settings, route);
+        wait_until_ready(&service).await;
+        let publisher = Publisher::new(&broker);
+        // So many keys that no partition has more on its way than it may.
+        let step = |number: u32| Step { key: (number % 97).to_string(), number, poison: false };
+        publisher.publish_all((0..STEPS / 2).map(step)).await;
+        let status = || service.health().handlers().remove(0);
+        wait_for("the first half in its lanes", || status().queued + status().running == STEPS as usize / 2).await;
+        let (router, around) = (vitals(&service, "shard-0/router"), vitals(&service, "shard-0/handlers/Gated"));
+        // Over a batch in hand, with records in the lanes and calls that wait.
+        router.faults().arm("deliver", 2);
+        router.faults().arm("dispatched", 2);
+        around.faults().arm("work", 2);
+        for tenth in 5..10 {
+            publisher.publish_all((tenth * STEPS / 10..(tenth + 1) * STEPS / 10).map(step)).await;
+        }
+        wait_for("all in their lanes", || status().queued + status().running == STEPS as usize).await;
+        around.faults().arm("begin", 2);
+        open.store(true, Ordering::Relaxed);
+        wait_for("all", || status().handled >= u64::from(STEPS)).await;
+        wait_for("their commit", || service.health().consumer().in_flight == 0).await;
+        ledger.assert_each_once_in_order(0..STEPS);
+        assert_eq!((router.status().restarts, status().dead_lettered), (4, 0));
+        // The handler itself fell over each hundredth, and was made anew.
+        assert!(around.status().restarts >= 4 + 20, "{}", around.status().restarts);
+        for place in ["deliver", "dispatched"] {
+            assert_eq!(router.faults().left(place), 0);
+        }
+        for place in ["work", "begin"] {
+            assert_eq!(around.faults().left(place), 0);
+        }
+        service.stop().await;
     });
 }
 

@@ -85,6 +85,23 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// Publishes many steps and waits until the broker has them all.
+    pub(crate) async fn publish_all(&self, steps: impl Iterator<Item = Step>) {
+        let fates: Vec<_> = steps
+            .map(|step| {
+                let event = NewEvent::triggered("test", TOPIC, &step, &Cause::default()).unwrap();
+                let (reply, fate) = tokio::sync::oneshot::channel();
+                self.0.send(&event.record, reply);
+                fate
+            })
+            .collect();
+        for fate in fates {
+            fate.await.unwrap().unwrap();
+        }
+    }
+}
+
 pub(crate) async fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     let began = Instant::now();
     while !reached() {
