@@ -54,6 +54,7 @@
 //! - [`launch`], [`service`]: from the command line to running actors, and their end.
 //! - [`http`]: requests, publishing for them, problems, health, the management listener.
 //! - [`consumer`], [`router`], [`handler`], [`producer`]: the actors.
+//! - `supervisor`: it keeps them alive.
 //! - [`inspect`], [`status`]: what was routed, and what is measured.
 //! - [`telemetry`], [`settings`]: the log and the metrics, and the one reader of the environment.
 //! - [`kafka`]: the only room that knows rdkafka.
@@ -83,6 +84,7 @@ pub mod router;
 pub mod service;
 pub mod settings;
 pub mod status;
+mod supervisor;
 pub mod telemetry;
 
 pub use event::{Contract, Event, NewEvent};

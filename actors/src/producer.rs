@@ -1,12 +1,20 @@
 //! `ProducerActor`: the only way out. It owns a share of the service's one Kafka producer; one runs on each arbiter that
 //! publishes, so that a message to it crosses no thread.
 
+mod keeper;
+mod outlet;
+
+use std::sync::Arc;
+
 use actix::dev::{MessageResponse, OneshotSender};
-use actix::{Actor, Addr, Context, Handler, Message};
+use actix::{Actor, Addr, Context, Handler, Message, Supervised};
 
 use crate::event::{NewEvent, Outgoing};
 use crate::journal::{Journal, PublishFailed, Published};
-use crate::kafka::{Delivery, PublishError, Sink};
+use crate::kafka::{Delivery, PublishError};
+use crate::status::Vitals;
+use crate::supervisor::{Care, supervise};
+pub use outlet::Outlet;
 
 /// Send this record, and answer once the broker has acknowledged it, or with what is known instead.
 ///
@@ -15,16 +23,24 @@ use crate::kafka::{Delivery, PublishError, Sink};
 #[rtype(result = "Result<Delivery, PublishError>")]
 pub struct Publish(pub Outgoing);
 
-/// Owns a share of the Kafka producer.
+/// Owns a share of the Kafka producer. It holds nothing else: what it has taken is in the outlet, which outlives it.
+#[derive(Clone)]
 pub struct ProducerActor {
-    sink: Sink,
+    outlet: Outlet,
+    vitals: Arc<Vitals>,
 }
 
 impl ProducerActor {
     /// Starts an actor on the current arbiter.
     #[must_use]
-    pub fn start_on_this_arbiter(sink: Sink) -> Addr<Self> {
-        Self { sink }.start()
+    pub(crate) fn start_on_this_arbiter(outlet: Outlet, care: Care) -> Addr<Self> {
+        supervise(Self { outlet, vitals: Arc::clone(care.vitals()) }, care)
+    }
+}
+
+impl Supervised for ProducerActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        *self = self.clone();
     }
 }
 
@@ -34,12 +50,13 @@ impl Actor for ProducerActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Publishes take nanoseconds here; this bounds a burst of HTTP requests on one worker.
         ctx.set_mailbox_capacity(1024);
+        self.vitals.passes("started");
     }
 }
 
 /// A record on its way to the client's queue together with the asker, so that the answer crosses no mailbox.
 pub struct Enqueue {
-    sink: Sink,
+    outlet: Outlet,
     record: Outgoing,
 }
 
@@ -47,7 +64,9 @@ impl Handler<Publish> for ProducerActor {
     type Result = Enqueue;
 
     fn handle(&mut self, Publish(record): Publish, _: &mut Self::Context) -> Enqueue {
-        Enqueue { sink: self.sink.clone(), record }
+        self.vitals.passes("publish");
+        self.vitals.add(1, 0);
+        Enqueue { outlet: self.outlet.clone(), record }
     }
 }
 
@@ -55,7 +74,7 @@ impl MessageResponse<ProducerActor, Publish> for Enqueue {
     fn handle(self, _: &mut Context<ProducerActor>, reply: Option<OneshotSender<Result<Delivery, PublishError>>>) {
         // Without an asker the fate goes nowhere, and the record goes out all the same.
         let reply = reply.unwrap_or_else(|| tokio::sync::oneshot::channel().0);
-        self.sink.send(&self.record, reply);
+        self.outlet.send(self.record, reply);
     }
 }
 
@@ -105,7 +124,7 @@ impl Producer {
     /// Sends a record as it is; returns once the broker has acknowledged it.
     pub(crate) async fn send(&self, record: Outgoing) -> Result<Delivery, PublishError> {
         self.actor.send(Publish(record)).await.unwrap_or_else(|mailbox| {
-            // The actor or its arbiter ended with the message in its mailbox or in the client's queue.
+            // The actor fell over it, or its arbiter ended with it in the mailbox or in the client's queue.
             Err(PublishError::Unknown(format!("the producer stopped: {mailbox}")))
         })
     }

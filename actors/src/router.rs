@@ -1,17 +1,25 @@
-//! `RouterActor`: dispatches each batch by topic to the actors of the handlers. It holds nothing.
+//! `RouterActor`: dispatches each batch by topic to the actors of the handlers. Its state is the batch in hand,
+//! which outlives it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use actix::{
-    Actor, ActorFutureExt as _, AsyncContext, Context, ContextFutureSpawner as _, Handler, MailboxError, Message,
-};
-use actix::{Recipient, WrapFuture as _};
+use std::task::{self, Poll, ready};
 
 use crate::escalation::Escalation;
 use crate::handler::{Look, Sweep, Work};
 use crate::record::RecordBatch;
+use crate::status::Vitals;
+use crate::supervisor::{Care, supervise};
+use actix::dev::RecipientRequest;
+use actix::fut::{ActorFuture, ActorFutureExt as _};
+use actix::{
+    Actor, Addr, AsyncContext as _, Context, Handler, MailboxError, Message, Recipient, Supervised, WrapFuture as _,
+};
 
 /// A batch from the consumer's thread.
 #[derive(Debug, Message)]
@@ -37,24 +45,53 @@ pub type RouteTable = HashMap<Arc<str>, RouteTarget>;
 
 /// Dispatches by topic.
 pub struct RouterActor {
-    routes: RouteTable,
-    /// Batches that the consumer's thread sent and this actor has not taken yet.
-    waiting: Arc<AtomicUsize>,
-    escalation: Escalation,
+    parts: RouterParts,
+}
+
+/// What a router works with. It goes from a router that panicked to the next one.
+#[derive(Clone)]
+pub(crate) struct RouterParts {
+    pub(crate) routes: Rc<RouteTable>,
+    /// Batches that the consumer's thread sent and this actor has not taken yet: counted up by whoever sends one.
+    pub(crate) waiting: Arc<AtomicUsize>,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) escalation: Escalation,
+    hand: Rc<RefCell<Hand>>,
+}
+
+/// The batch in hand, and how far its dispatch is. A panic of the router leaves it where it is.
+#[derive(Default)]
+struct Hand {
+    /// Not split yet.
+    batch: Option<Arc<RecordBatch>>,
+    /// What goes to the handlers, until each has taken it.
+    pieces: Vec<Piece>,
+}
+
+/// What goes to one handler.
+struct Piece {
+    to: Recipient<Work>,
+    /// Not sent yet.
+    work: Option<Work>,
+    /// On its way.
+    request: Option<Pin<Box<RecipientRequest<Work>>>>,
 }
 
 /// Batches that wait in the router's mailbox: one on its way while the next is being filled, and some air.
 pub const MAX_WAITING_BATCHES: usize = 8;
 
-impl RouterActor {
-    /// A router for those routes. `waiting` is counted up by whoever sends a batch.
-    #[must_use]
-    pub fn new(routes: RouteTable, waiting: Arc<AtomicUsize>, escalation: Escalation) -> Self {
-        Self { routes, waiting, escalation }
+impl RouterParts {
+    pub(crate) fn new(
+        routes: RouteTable,
+        waiting: Arc<AtomicUsize>,
+        vitals: Arc<Vitals>,
+        escalation: Escalation,
+    ) -> Self {
+        Self { routes: Rc::new(routes), waiting, vitals, escalation, hand: Rc::default() }
     }
 
-    /// The batch's records by handler, one piece of work each; records of one topic keep their order.
-    fn split(&self, batch: RecordBatch) -> Vec<(Recipient<Work>, Work)> {
+    /// The batch's records by handler, one piece each; records of one topic keep their order.
+    fn split(&self, batch: &Arc<RecordBatch>) -> Vec<Piece> {
         let mut by_target: Vec<(&Arc<str>, Vec<u32>)> = Vec::new();
         let mut target_of = Vec::with_capacity(batch.assignments().len());
         for assignment in batch.assignments() {
@@ -68,25 +105,72 @@ impl RouterActor {
             let target = target_of[batch.assignment_of(index)];
             by_target[target].1.push(u32::try_from(index).expect("a batch holds some hundred records"));
         }
-        let pieces: Vec<_> = by_target
-            .into_iter()
-            .filter_map(|(topic, records)| {
-                let target = self.routes.get(topic);
-                if target.is_none() {
-                    // Only topics of the route table are subscribed to. Were it otherwise, the records stay owned.
-                    self.escalation.raise(&format!("no route for topic {topic}"));
-                }
-                Some((target?.work.clone(), records))
-            })
-            .collect();
-        let batch = Arc::new(batch);
-        pieces.into_iter().map(|(to, records)| (to, Work { batch: Arc::clone(&batch), records })).collect()
+        let pieces = by_target.into_iter().filter_map(|(topic, records)| {
+            let target = self.routes.get(topic);
+            if target.is_none() {
+                // Only topics of the route table are subscribed to. Were it otherwise, the records stay owned.
+                self.escalation.raise(&format!("no route for topic {topic}"));
+            }
+            let work = Some(Work { batch: Arc::clone(batch), records });
+            Some(Piece { to: target?.work.clone(), work, request: None })
+        });
+        pieces.collect()
     }
 
-    fn check(&self, sent: Result<(), MailboxError>) {
-        if let Err(error) = sent {
+    /// Brings the batch in hand to the handlers: each gets its piece once, whatever panics in between. Over when all
+    /// have taken theirs.
+    fn dispatch(&self, cx: &mut task::Context<'_>) -> Poll<()> {
+        let mut hand = self.hand.borrow_mut();
+        let Hand { batch, pieces } = &mut *hand;
+        if let Some(whole) = &*batch {
+            self.vitals.passes("dispatch");
+            *pieces = self.split(whole);
+            *batch = None;
+        }
+        for piece in &mut *pieces {
+            if let Some(work) = piece.work.take() {
+                piece.request = Some(Box::pin(piece.to.send(work)));
+            }
+        }
+        while let Some(piece) = pieces.last_mut() {
+            if let Some(request) = &mut piece.request
+                && let Err(error) = ready!(request.as_mut().poll(cx))
+            {
+                self.check(piece.to.connected(), error);
+            }
+            pieces.pop();
+            self.vitals.passes("dispatched");
+        }
+        self.vitals.add(1, 0);
+        self.vitals.set_depth(self.waiting.load(Ordering::Relaxed), 0);
+        Poll::Ready(())
+    }
+
+    /// A handler's actor that fell over a message has kept what was in it; one that is gone has not.
+    fn check(&self, connected: bool, error: MailboxError) {
+        if !connected {
             // Its records stay owned: nothing was answered, so nothing is committed past them.
             self.escalation.raise(&format!("a handler's actor is gone: {error}"));
+        }
+    }
+}
+
+impl RouterActor {
+    /// Starts a router on the current arbiter.
+    pub(crate) fn start(parts: RouterParts, care: Care) -> Addr<Self> {
+        supervise(Self { parts }, care)
+    }
+
+    fn sweep(&self, ctx: &mut Context<Self>) {
+        for target in self.parts.routes.values() {
+            let to = target.sweep.clone();
+            ctx.wait(to.send(Sweep).into_actor(self).map(move |sent, actor, _| actor.checked(sent, to.connected())));
+        }
+    }
+
+    fn checked(&self, sent: Result<(), MailboxError>, connected: bool) {
+        if let Err(error) = sent {
+            self.parts.check(connected, error);
         }
     }
 }
@@ -96,6 +180,41 @@ impl Actor for RouterActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAX_WAITING_BATCHES);
+        self.parts.vitals.passes("started");
+    }
+}
+
+impl Supervised for RouterActor {
+    fn restarting(&mut self, ctx: &mut Self::Context) {
+        *self = Self { parts: self.parts.clone() };
+        // The message in hand may have been a sweep.
+        self.sweep(ctx);
+        // What waits last is polled first: the rest of the batch in hand comes before all else.
+        if self.parts.hand.borrow().is_full() {
+            ctx.wait(Dispatch);
+        }
+    }
+}
+
+impl Hand {
+    fn is_full(&self) -> bool {
+        self.batch.is_some() || !self.pieces.is_empty()
+    }
+}
+
+/// Polled until the batch in hand is with the handlers.
+struct Dispatch;
+
+impl ActorFuture<RouterActor> for Dispatch {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut RouterActor,
+        _: &mut Context<RouterActor>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        actor.parts.dispatch(cx)
     }
 }
 
@@ -103,21 +222,22 @@ impl Handler<Deliver> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, Deliver { batch }: Deliver, ctx: &mut Self::Context) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        for (to, work) in self.split(batch) {
-            // The next message is taken when the handler has this one: a handler that is behind slows the intake.
-            to.send(work).into_actor(self).map(|sent, actor, _| actor.check(sent)).wait(ctx);
-        }
+        let parts = &self.parts;
+        // First of all: from here on it is not lost with a panic.
+        parts.hand.borrow_mut().batch = Some(Arc::new(batch));
+        let waiting = parts.waiting.fetch_sub(1, Ordering::Relaxed).saturating_sub(1);
+        parts.vitals.set_depth(waiting, 1);
+        parts.vitals.passes("deliver");
+        // The next message is taken when the handlers have this one: a handler that is behind slows the intake.
+        ctx.wait(Dispatch);
     }
 }
 
 impl Handler<Sweep> for RouterActor {
     type Result = ();
 
-    fn handle(&mut self, sweep: Sweep, ctx: &mut Self::Context) {
-        for target in self.routes.values() {
-            ctx.wait(target.sweep.send(sweep).into_actor(self).map(|sent, actor, _| actor.check(sent)));
-        }
+    fn handle(&mut self, _: Sweep, ctx: &mut Self::Context) {
+        self.sweep(ctx);
     }
 }
 
@@ -125,8 +245,9 @@ impl Handler<Look> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, look: Look, ctx: &mut Self::Context) {
-        if let Some(target) = self.routes.get(&look.topic) {
-            ctx.wait(target.look.send(look).into_actor(self).map(|sent, actor, _| actor.check(sent)));
+        if let Some(target) = self.parts.routes.get(&look.topic) {
+            let to = target.look.clone();
+            ctx.wait(to.send(look).into_actor(self).map(move |sent, actor, _| actor.checked(sent, to.connected())));
         }
     }
 }

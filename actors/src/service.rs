@@ -1,37 +1,38 @@
 //! A service: settings, routes and HTTP become running actors; stopping drains them in order.
 
+mod route;
+
 use std::collections::HashSet;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use actix::{Actor as _, Addr, Arbiter};
+use actix::{Addr, Arbiter};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use tokio::sync::oneshot;
 
 use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, Drain, KafkaConsumerActor};
 use crate::delivery::dead_letter;
-use crate::delivery::lanes::Unkeyed;
 use crate::delivery::restart_budget::RestartPolicy;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
-use crate::handler::{
-    BatchHandler, Each, Handler, HandlerActor, HandlerConfig, InBatches, InFlight, Invoke, Share, Surroundings,
-};
+use crate::handler::{HandlerConfig, InFlight, Surroundings};
 use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
-use crate::kafka::{Broker, KafkaConfig, Sink, TopicSpec, ensure_topics};
+use crate::kafka::{Broker, KafkaConfig, TopicSpec, ensure_topics};
 use crate::lease::Lease;
-use crate::producer::{Producer, ProducerActor};
+use crate::producer::{Outlet, Producer, ProducerActor};
 use crate::record::BatchPool;
-use crate::router::{RouteTable, RouteTarget, RouterActor};
+use crate::router::{RouteTable, RouterActor, RouterParts};
 use crate::settings::{Settings, own_name};
-use crate::status::HandlerCounters;
+use crate::status::{ActorTree, HandlerCounters};
+use crate::supervisor::{Care, Forgives, Pulses};
 use crate::telemetry;
+pub use route::Route;
+use route::{SHARD, StartHandler, path_of};
 
 /// Largest record of a topic that is created, in bytes: Kafka's own default.
 const MAX_RECORD_BYTES: u32 = 1_048_588;
@@ -43,84 +44,6 @@ const TOPICS_PAUSE: Duration = Duration::from_secs(1);
 const HTTP_SHUTDOWN_SECONDS: u64 = 5;
 /// How long a shutdown waits for records on their way to the broker.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
-
-type StartHandler = Box<dyn FnOnce(&Producer, Surroundings, Share) -> RouteTarget + Send>;
-
-/// A topic and the handler that its events go to.
-pub struct Route {
-    topic: String,
-    handler: &'static str,
-    unkeyed: Unkeyed,
-    deadline: Option<Duration>,
-    restart: Option<RestartPolicy>,
-    start: Box<dyn FnOnce(HandlerConfig) -> StartHandler>,
-}
-
-impl Route {
-    /// Events of `topic` go one by one to a handler. `factory` makes it, and makes it anew after a panic.
-    pub fn each<H: Handler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
-        Self::new::<H, _>(topic, move |producer| Each(factory(producer)))
-    }
-
-    /// Events of `topic` go by the batch to a handler. `factory` makes it, and makes it anew after a panic.
-    pub fn batched<H: BatchHandler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
-        Self::new::<H, _>(topic, move |producer| InBatches(factory(producer)))
-    }
-
-    /// Records without a key are handled in the order of their partition.
-    #[must_use]
-    pub fn unkeyed_in_partition_order(mut self) -> Self {
-        self.unkeyed = Unkeyed::PartitionOrder;
-        self
-    }
-
-    /// Another deadline than `HANDLER_DEADLINE_MS`: a call that takes longer is cancelled where it waits, and counts as a
-    /// failed attempt of its events. Code that blocks its thread cannot be cancelled: it belongs into
-    /// `tokio::task::spawn_blocking`, which goes on in the background.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Another restart budget than that of the `RESTART_` variables.
-    #[must_use]
-    pub fn restarts(mut self, policy: RestartPolicy) -> Self {
-        self.restart = Some(policy);
-        self
-    }
-
-    fn new<H, I: Invoke>(topic: &str, make: impl Fn(&Producer) -> I + Send + 'static) -> Self {
-        let handler = short_name::<H>();
-        let start = move |config: HandlerConfig| -> StartHandler {
-            Box::new(move |producer: &Producer, around: Surroundings, share: Share| {
-                let (own, producer) = (producer.clone(), producer.clone());
-                let factory = Rc::new(move || make(&own));
-                let actor = HandlerActor::new(handler, config, around, share, producer, factory).start();
-                RouteTarget {
-                    work: actor.clone().recipient(),
-                    sweep: actor.clone().recipient(),
-                    look: actor.recipient(),
-                }
-            })
-        };
-        Self {
-            topic: topic.to_owned(),
-            handler,
-            unkeyed: Unkeyed::default(),
-            deadline: None,
-            restart: None,
-            start: Box::new(start),
-        }
-    }
-}
-
-/// `UserEventActor` of `micro_2::user_event::UserEventActor`.
-fn short_name<T>() -> &'static str {
-    let name = std::any::type_name::<T>();
-    let name = name.split('<').next().unwrap_or(name);
-    name.rsplit("::").next().unwrap_or(name)
-}
 
 type HttpRoutes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
@@ -209,23 +132,29 @@ impl ServiceBuilder {
             properties: settings.kafka_properties.clone(),
         };
         let escalation = Escalation::default();
-        let sink = Sink::open(&kafka, &journal, &escalation).map_err(|error| StartError::Kafka(error.to_string()))?;
         let inspector = Arc::new(Inspector::default());
-        let counters: Vec<_> = routes
-            .iter()
-            .map(|route| (route.handler, route.topic.clone(), Arc::<HandlerCounters>::default()))
-            .collect();
+        let tree = ActorTree::default();
+        let policy = settings.restart;
+        let supervise =
+            Supervise { tree: tree.clone(), policy, journal: journal.clone(), escalation: escalation.clone() };
+        let outlet =
+            Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer")).map_err(StartError::Kafka)?;
+        let counters = counters_of(&routes, &supervise);
+        let pulses = Pulses::watched(journal.clone())
+            .map_err(|error| StartError::Service(format!("no thread to watch the arbiters: {error}")))?;
         let health = Health {
             service: settings.service,
             brokers: kafka.broker.bootstrap(),
-            sink: sink.clone(),
+            outlet: outlet.clone(),
             consumer: Arc::default(),
             handlers: counters.clone(),
+            tree,
+            pulses: pulses.clone(),
             escalation: escalation.clone(),
             stopping: Arc::new(AtomicBool::new(false)),
         };
 
-        let api = listen_api(&settings, &health, &sink, &journal, http)?;
+        let api = listen_api(&settings, &health, &outlet, &supervise, http)?;
         let (control, commands) = ConsumerControl::new();
         let management = listen_management(&settings, &health, &inspector, &control)?;
         journal.write(Started { api: api.address, management: management.address, brokers: &health.brokers });
@@ -262,6 +191,7 @@ impl ServiceBuilder {
             .collect();
 
         let shard = Arbiter::new();
+        shard.spawn_fn(move || pulses.beat(SHARD.to_owned()));
         let parts = ConsumerStart {
             kafka,
             settings: settings.clone(),
@@ -273,7 +203,8 @@ impl ServiceBuilder {
             control,
             commands,
             pool,
-            sink: sink.clone(),
+            outlet: outlet.clone(),
+            supervise,
             health: health.clone(),
             journal: journal.clone(),
         };
@@ -285,7 +216,7 @@ impl ServiceBuilder {
                 _ = stopped => {}
             }
         });
-        Ok(Service { api, management, health, journal, sink, shard, consumer, stop_connecting, settings })
+        Ok(Service { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings })
     }
 }
 
@@ -302,19 +233,39 @@ struct ConsumerStart {
     control: ConsumerControl,
     commands: mpsc::Receiver<Command>,
     pool: BatchPool,
-    sink: Sink,
+    outlet: Outlet,
+    supervise: Supervise,
     health: Health,
     journal: Journal,
+}
+
+/// Whom to tell of actors, and how often they may be started again.
+#[derive(Clone)]
+struct Supervise {
+    tree: ActorTree,
+    policy: RestartPolicy,
+    journal: Journal,
+    escalation: Escalation,
+}
+
+impl Supervise {
+    /// For the actor with that path.
+    fn care(&self, path: &str) -> Care {
+        let vitals = self.tree.add(path.to_owned(), self.policy.window);
+        Care::new(vitals, self.policy, self.journal.clone(), self.escalation.clone())
+    }
 }
 
 impl ConsumerStart {
     /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
     async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
         let Self { kafka, settings, topics, subscribed, handlers, answered, lease, control, commands, .. } = self;
-        let Self { pool, sink, health, journal, .. } = self;
+        let Self { pool, outlet, supervise, health, journal, .. } = self;
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
-        let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink), journal.clone());
+        let care = |path: &str| supervise.care(&format!("{SHARD}/{path}"));
+        let producer = ProducerActor::start_on_this_arbiter(outlet, care("producer"));
+        let producer = Producer::new(producer, journal.clone());
         let shares = InFlight::shares(settings.max_in_flight, handlers.len());
         let routes: RouteTable = handlers
             .into_iter()
@@ -322,7 +273,10 @@ impl ConsumerStart {
             .map(|((topic, start, around), share)| (topic.as_str().into(), start(&producer, around, share)))
             .collect();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let router = RouterActor::new(routes, Arc::clone(&waiting), escalation.clone()).start();
+        let care_of_router = care("router");
+        let vitals = Arc::clone(care_of_router.vitals());
+        let parts = RouterParts::new(routes, Arc::clone(&waiting), vitals, escalation.clone());
+        let router = RouterActor::start(parts, care_of_router);
         let config = ConsumerConfig {
             max_in_flight_records: settings.max_in_flight_records,
             max_in_flight_bytes: settings.max_in_flight_bytes,
@@ -340,11 +294,12 @@ impl ConsumerStart {
             waiting,
             pool,
             answers: answered,
-            board: health.consumer,
-            escalation,
-            journal,
+            board: Arc::clone(&health.consumer),
+            escalation: escalation.clone(),
+            care: care("consumer/thread").forgives(Forgives::AfterWindow),
+            journal: journal.clone(),
         };
-        Some(KafkaConsumerActor::new(parts, control, commands).start())
+        Some(KafkaConsumerActor::start(parts, control, commands, care("consumer")))
     }
 }
 
@@ -382,6 +337,16 @@ async fn wait_for_topics(
     }
 }
 
+/// Name, topic and counters of the handler of each route.
+fn counters_of(routes: &[Route], supervise: &Supervise) -> Vec<(&'static str, String, Arc<HandlerCounters>)> {
+    let counters = routes.iter().map(|route| {
+        let window = route.restart.unwrap_or(supervise.policy).window;
+        let vitals = supervise.tree.add(path_of(route, routes), window);
+        (route.handler, route.topic.clone(), Arc::new(HandlerCounters::new(vitals)))
+    });
+    counters.collect()
+}
+
 /// The topics of the routes and their dead-letter topics, and those it publishes to.
 fn topics_of(settings: &Settings, routes: &[Route], publishes: &[String]) -> Vec<TopicSpec> {
     let spec = |name: String, max_message_bytes| TopicSpec {
@@ -410,17 +375,22 @@ struct Listener {
 fn listen_api(
     settings: &Settings,
     health: &Health,
-    sink: &Sink,
-    journal: &Journal,
+    outlet: &Outlet,
+    supervise: &Supervise,
     routes: HttpRoutes,
 ) -> Result<Listener, StartError> {
-    let (health, sink, journal) = (health.clone(), sink.clone(), journal.clone());
+    let (health, outlet, supervise) = (health.clone(), outlet.clone(), supervise.clone());
     let deadline = settings.publish_deadline;
+    let workers = Arc::new(AtomicUsize::new(0));
     let server = HttpServer::new(move || {
         // Runs on each worker's own thread: its `ProducerActor` lives there, so that publishing crosses no thread.
-        let producer = Producer::new(ProducerActor::start_on_this_arbiter(sink.clone()), journal.clone());
+        let worker = format!("http-{}", workers.fetch_add(1, Ordering::Relaxed));
+        let care = supervise.care(&format!("{worker}/producer"));
+        health.pulses.beat(worker);
+        let producer = ProducerActor::start_on_this_arbiter(outlet.clone(), care);
+        let producer = Producer::new(producer, supervise.journal.clone());
         App::new()
-            .app_data(web::Data::new(Publisher::new(producer, sink.clone(), deadline)))
+            .app_data(web::Data::new(Publisher::new(producer, outlet.clone(), deadline)))
             .app_data(web::Data::new(health.clone()))
             .configure(fallbacks)
             .configure(health_routes)
@@ -483,7 +453,7 @@ pub struct Service {
     management: Listener,
     health: Health,
     journal: Journal,
-    sink: Sink,
+    outlet: Outlet,
     shard: Arbiter,
     consumer: oneshot::Receiver<Option<Addr<KafkaConsumerActor>>>,
     stop_connecting: oneshot::Sender<()>,
@@ -524,7 +494,7 @@ impl Service {
     /// Stops it: no more requests, no more records; what was started is finished, committed and flushed; then it
     /// leaves the group. Takes some seconds at most, also with the brokers down.
     pub async fn stop(self) {
-        let Self { api, management, health, journal, sink, shard, consumer, stop_connecting, settings } = self;
+        let Self { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings } = self;
         health.stopping.store(true, Ordering::Relaxed);
         journal.write(Stopping { step: "finishing requests and records" });
         let drain = async {
@@ -532,14 +502,14 @@ impl Service {
             drop(stop_connecting);
             if let Ok(Some(consumer)) = consumer.await {
                 let deadline = settings.drain_deadline;
-                // A consumer that is gone has nothing to drain.
-                let _ = consumer.send(Drain { deadline }).await;
+                // One that is restarted over the order has not told its end; one that is gone has nothing to drain.
+                while consumer.send(Drain { deadline }).await.is_err() && consumer.connected() {}
             }
         };
         futures_util::join!(api.handle.stop(true), drain);
         journal.write(Stopping { step: "flushing the producer" });
-        let flushed = tokio::task::spawn_blocking(move || sink.flush(FLUSH_DEADLINE)).await;
-        if !matches!(flushed, Ok(Ok(()))) {
+        let flushed = tokio::task::spawn_blocking(move || outlet.flush(FLUSH_DEADLINE)).await;
+        if !matches!(flushed, Ok(true)) {
             journal.write(Stopping { step: "records were still on their way to the broker" });
         }
         management.handle.stop(false).await;

@@ -1,91 +1,48 @@
 //! What is measured of a running service, written by its actors and read by status requests.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+#[cfg(feature = "faults")]
+mod faults;
+mod vitals;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::kafka::MEASUREMENT_VALID;
 use crate::outcome::Outcome;
+#[cfg(feature = "faults")]
+pub use faults::Faults;
+pub use vitals::{ActorState, ActorStatus, ActorTree, Incident, Vitals};
 
 /// Counts of one handler, kept by its actor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HandlerCounters {
+    vitals: Arc<Vitals>,
     ended: [AtomicU64; Outcome::ALL.len()],
-    queued: AtomicUsize,
-    running: AtomicUsize,
-    state: AtomicU8,
-    restarts: AtomicU64,
     delayed_dead_letters: AtomicI64,
-    last_panic: Mutex<Option<Incident>>,
-}
-
-/// How an actor stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActorState {
-    /// It was not made yet.
-    #[default]
-    Starting,
-    /// It works.
-    Running,
-    /// It failed, and is made anew at once or after a pause.
-    BackingOff,
-    /// It failed beyond its restart budget: its topic is paused.
-    Escalated,
-    /// It gets one event at a time, to see whether it works again.
-    Probing,
-    /// It does not come back.
-    Stopped,
-}
-
-impl ActorState {
-    /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Starting, Self::Running, Self::BackingOff, Self::Escalated, Self::Probing, Self::Stopped];
-}
-
-/// Something that went wrong, and when.
-#[derive(Clone, Debug, Serialize)]
-pub struct Incident {
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub message: String,
 }
 
 impl HandlerCounters {
+    /// Of an actor with those vitals.
+    #[must_use]
+    pub fn new(vitals: Arc<Vitals>) -> Self {
+        Self { vitals, ended: Default::default(), delayed_dead_letters: AtomicI64::default() }
+    }
+
+    /// How its actor stands.
+    #[must_use]
+    pub fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
+    }
+
     pub(crate) fn ended(&self, outcome: Outcome, count: u64) {
         self.ended[outcome as usize].fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_depth(&self, queued: usize, running: usize) {
-        self.queued.store(queued, Ordering::Relaxed);
-        self.running.store(running, Ordering::Relaxed);
-    }
-
-    /// It was made, for the first time or anew.
-    pub(crate) fn made(&self, state: ActorState, anew: bool) {
-        self.restarts.fetch_add(u64::from(anew), Ordering::Relaxed);
-        self.set_state(state);
-    }
-
-    pub(crate) fn set_state(&self, state: ActorState) {
-        self.state.store(state as u8, Ordering::Relaxed);
-    }
-
-    /// How it stands.
-    #[must_use]
-    pub fn state(&self) -> ActorState {
-        let state = self.state.load(Ordering::Relaxed);
-        ActorState::ALL.into_iter().find(|known| *known as u8 == state).unwrap_or_default()
-    }
-
-    pub(crate) fn failed(&self, message: &str) {
-        *self.last_panic.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Incident { at: Timestamp::now(), message: message.to_owned() });
+        match outcome {
+            Outcome::Handled | Outcome::Duplicate => self.vitals.add(count, 0),
+            Outcome::Retry | Outcome::DeadLettered => self.vitals.add(0, count),
+        }
     }
 
     pub(crate) fn dead_letter_delayed(&self, by: i64) {
@@ -128,19 +85,20 @@ impl HandlerCounters {
     #[must_use]
     pub fn status(&self, name: &str, topic: &str) -> HandlerStatus {
         let ended = |outcome: Outcome| self.ended[outcome as usize].load(Ordering::Relaxed);
+        let ActorStatus { state, mailbox, in_flight, restarts, last_failure, .. } = self.vitals.status();
         HandlerStatus {
             name: name.to_owned(),
             topic: topic.to_owned(),
-            state: self.state(),
-            queued: self.queued.load(Ordering::Relaxed),
-            running: self.running.load(Ordering::Relaxed),
+            state,
+            queued: mailbox.unwrap_or(0),
+            running: in_flight,
             handled: ended(Outcome::Handled),
             duplicates: ended(Outcome::Duplicate),
             retries: ended(Outcome::Retry),
             dead_lettered: ended(Outcome::DeadLettered),
             delayed_dead_letters: self.delayed_dead_letters.load(Ordering::Relaxed),
-            restarts: self.restarts.load(Ordering::Relaxed),
-            last_panic: self.last_panic.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            restarts,
+            last_panic: last_failure,
         }
     }
 }

@@ -27,7 +27,7 @@ impl PollLoop {
     /// topic is paused is then never read.
     pub(super) fn regulate(&mut self, now: Instant) -> Result<(), SourceError> {
         for (topic, _, counters) in &self.parts.routes {
-            let paused = matches!(counters.state(), ActorState::Escalated | ActorState::Stopped);
+            let paused = matches!(counters.vitals().state(), ActorState::Escalated | ActorState::Stopped);
             self.intake.pause_topic(topic, PauseCause::Supervisor, paused);
         }
         let taps = self.intake.regulate(now);

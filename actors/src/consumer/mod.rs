@@ -1,5 +1,6 @@
 //! `KafkaConsumerActor`: feeds the router. It owns the thread that polls Kafka, the frontier and the commits.
 
+mod anew;
 mod hold;
 mod membership;
 mod notes;
@@ -10,13 +11,15 @@ mod room;
 mod stall;
 mod take_in;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler, Message, Recipient};
+use actix::{Actor, Addr, Context, Handler, Message, Recipient, Supervised};
 use tokio::sync::oneshot;
 
 use crate::answer::Answer;
@@ -28,7 +31,8 @@ use crate::kafka::{KafkaConfig, SourceError};
 use crate::lease::Lease;
 use crate::record::BatchPool;
 use crate::router::Deliver;
-use crate::status::{ConsumerBoard, ConsumerState, HandlerCounters};
+use crate::status::{ConsumerBoard, ConsumerState, HandlerCounters, Vitals};
+use crate::supervisor::{Care, supervise};
 use poll::PollLoop;
 
 /// Limits and intervals of the consumer.
@@ -72,6 +76,8 @@ pub struct ConsumerParts {
     pub escalation: Escalation,
     /// Journal of the service.
     pub journal: Journal,
+    /// Decides how soon the thread begins anew after a panic.
+    pub(crate) care: Care,
 }
 
 /// Finish what was started, commit, leave the group. Answers when that is done.
@@ -128,17 +134,39 @@ impl ConsumerControl {
     }
 }
 
-/// Owns the thread that polls Kafka.
+/// Owns the thread that polls Kafka. The thread outlives a panic of the actor.
 pub struct KafkaConsumerActor {
-    thread: Option<(ConsumerParts, Receiver<Command>)>,
+    parts: ActorParts,
+}
+
+type ThreadParts = (ConsumerParts, Receiver<Command>);
+
+/// What goes from an actor that panicked to the next one.
+#[derive(Clone)]
+struct ActorParts {
+    /// Taken by the one that starts the thread.
+    thread: Rc<Cell<Option<ThreadParts>>>,
     control: ConsumerControl,
+    vitals: Arc<Vitals>,
 }
 
 impl KafkaConsumerActor {
-    /// Polls from its start on, and does what comes by the control.
-    #[must_use]
-    pub fn new(parts: ConsumerParts, control: ConsumerControl, commands: Receiver<Command>) -> Self {
-        Self { thread: Some((parts, commands)), control }
+    /// Starts it on the current arbiter: it polls from then on, and does what comes by the control.
+    pub(crate) fn start(
+        parts: ConsumerParts,
+        control: ConsumerControl,
+        commands: Receiver<Command>,
+        care: Care,
+    ) -> Addr<Self> {
+        let thread = Rc::new(Cell::new(Some((parts, commands))));
+        let parts = ActorParts { thread, control, vitals: Arc::clone(care.vitals()) };
+        supervise(Self { parts }, care)
+    }
+}
+
+impl Supervised for KafkaConsumerActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        *self = Self { parts: self.parts.clone() };
     }
 }
 
@@ -146,8 +174,10 @@ impl Actor for KafkaConsumerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        let Some((parts, commands)) = self.thread.take() else { return };
+        self.parts.vitals.passes("started");
+        let Some((parts, commands)) = self.parts.thread.take() else { return };
         let (escalation, journal, board) = (parts.escalation.clone(), parts.journal.clone(), Arc::clone(&parts.board));
+        parts.care.made(false);
         let thread = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = thread.spawn({
             let escalation = escalation.clone();
@@ -168,6 +198,7 @@ impl Actor for KafkaConsumerActor {
         if let Err(error) = spawned {
             escalation.raise(&format!("no thread for the consumer: {error}"));
         }
+        self.parts.vitals.add(1, 0);
     }
 }
 
@@ -177,7 +208,9 @@ impl Handler<Drain> for KafkaConsumerActor {
     fn handle(&mut self, Drain { deadline }: Drain, _: &mut Self::Context) -> Self::Result {
         let (done, drained) = oneshot::channel();
         // A thread that ended has nothing to drain; then `done` is dropped and the wait below is over.
-        let _ = self.control.commands.send(Command::Drain { deadline, done });
+        let _ = self.parts.control.commands.send(Command::Drain { deadline, done });
+        self.parts.vitals.passes("drain");
+        self.parts.vitals.add(1, 0);
         Box::pin(async move {
             let _ = drained.await;
         })

@@ -22,6 +22,7 @@ use crate::delivery::commit_pace::CommitPace;
 use crate::delivery::intake::{Effect, Intake};
 use crate::delivery::membership::Membership;
 use crate::delivery::progress_codec::MAX_METADATA_BYTES;
+use crate::guard::guarded;
 use crate::journal::{
     BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
 };
@@ -135,8 +136,13 @@ impl PollLoop {
             parts,
         };
         while !this.has_left() {
-            if let Err(error) = this.turn(commands) {
-                this = this.restart(error)?;
+            match guarded(|| this.turn(commands)) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => this = this.restart(error)?,
+                Err(panicked) => match this.anew(&panicked, commands)? {
+                    Some(anew) => this = anew,
+                    None => return Ok(()),
+                },
             }
         }
         this.state = ConsumerState::Stopped;
@@ -189,6 +195,7 @@ impl PollLoop {
     }
 
     pub(super) fn turn(&mut self, commands: &Receiver<Command>) -> Result<(), SourceError> {
+        self.parts.care.vitals().passes("turn");
         while let Ok(command) = commands.try_recv() {
             self.obey(command);
         }
@@ -270,14 +277,16 @@ impl PollLoop {
         }
         let mut batch = std::mem::replace(&mut self.batch, self.parts.pool.batch());
         batch.seal();
+        let records = batch.len() as u64;
         self.parts.waiting.fetch_add(1, Ordering::Relaxed);
         if let Err(SendError::Full(Deliver { batch }) | SendError::Closed(Deliver { batch })) =
             self.parts.router.try_send(Deliver { batch })
         {
             self.parts.waiting.fetch_sub(1, Ordering::Relaxed);
             self.batch = batch;
-            self.check_router();
+            return self.check_router();
         }
+        self.parts.care.vitals().add(records, 0);
     }
 
     /// A full mailbox is taken from in the end; one of an actor that is gone is not.

@@ -24,6 +24,8 @@ impl PollLoop {
     }
 
     pub(super) fn write_status(&mut self) {
+        self.parts.care.look();
+        self.parts.care.vitals().set_depth(self.batch.len(), self.intake.in_flight_in_all());
         for cause in PauseCause::ALL {
             let count = self.intake.standings().filter(|at| at.paused == Some(cause)).count();
             self.parts.journal.write(PausedPartitions { cause: cause.as_str(), count });

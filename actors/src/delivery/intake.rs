@@ -94,6 +94,16 @@ impl Intake {
         }
     }
 
+    /// Nothing is assigned and nothing on its way, as in a new one. Slots stay with their partitions, what is paused stays
+    /// so, and epochs and commits are numbered on, so that what was begun before is known to be stale.
+    #[must_use]
+    pub fn anew(self, limit_records: usize, limit_bytes: usize) -> Self {
+        let Self { slots, max_metadata_bytes, paused_topics, last_epoch, last_commit, last_note, .. } = self;
+        let slots = slots.into_iter().map(|slot| Slot { assigned: None, ..slot }).collect();
+        let new = Self::new(limit_records, limit_bytes, max_metadata_bytes);
+        Self { slots, paused_topics, last_epoch, last_commit, last_note, ..new }
+    }
+
     /// A partition comes. Returns its slot and the new epoch. Whatever it still held from before is forgotten.
     pub fn assign(&mut self, topic: &str, partition: i32) -> (u32, u32) {
         let slot = self.slot_of(topic, partition).unwrap_or_else(|| {
@@ -283,6 +293,26 @@ mod tests {
         assert!(intake.begin_commit(all).1.is_empty());
         assert_eq!(intake.answer(&settled(slot, new, 5)), Effect::Settled);
         assert_eq!(intake.free(), 10);
+    }
+
+    #[test]
+    fn one_that_begins_anew_numbers_on_and_owns_nothing() {
+        let mut intake = Intake::new(10, 1_000, 100);
+        intake.assign("other", 0);
+        let (slot, epoch) = intake.assign("t", 0);
+        intake.pause_topic("t", PauseCause::Operator, true);
+        take(&mut intake, slot, 5..8);
+        let (number, _) = intake.begin_commit(all);
+        let mut intake = intake.anew(10, 1_000);
+        assert_eq!((intake.slots(), intake.in_flight_in_all(), intake.free()), (vec![], 0, 10));
+        assert_eq!(intake.answer(&settled(slot, epoch, 5)), Effect::Stale);
+        let (again, later) = intake.assign("t", 0);
+        assert!(again == slot && later > epoch);
+        take(&mut intake, slot, 5..8);
+        assert_eq!(intake.answer(&settled(slot, epoch, 5)), Effect::Stale);
+        assert_eq!(intake.answer(&settled(slot, later, 5)), Effect::Settled);
+        assert!(intake.begin_commit(all).0 > number);
+        assert!(intake.paused_topics[PauseCause::Operator as usize].contains("t"));
     }
 
     #[test]

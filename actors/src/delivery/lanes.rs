@@ -192,6 +192,11 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// Every item that is queued, whatever its lane does.
+    pub fn into_items(self) -> impl Iterator<Item = T> {
+        self.by_key.into_values().flat_map(|lane| lane.items.first.into_iter().chain(lane.items.rest))
+    }
+
     /// What a running lane worked on is settled; its next item may run.
     pub fn release(&mut self, key: LaneKey) {
         let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Running) else {

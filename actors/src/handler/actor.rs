@@ -13,17 +13,18 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rustc_hash::FxHashSet;
 use tokio::time::Sleep;
 
+use super::anew::Arrived;
 use super::attempts::Waited;
 use super::begin::call;
 use super::clock::Clock;
 use super::in_flight::Share;
 use super::invoke::{Invoke, Run};
-use super::item::{InHand, Item, Place};
+use super::item::{Fallen, InHand, Item, Place};
 use super::life::Life;
 use super::look::Look;
 use super::runs::{Running, Runs};
 use crate::answer::{Answer, Answers};
-use crate::delivery::lanes::{LaneKey, Lanes, Unkeyed};
+use crate::delivery::lanes::{Lanes, Unkeyed};
 use crate::delivery::restart_budget::RestartPolicy;
 use crate::delivery::retry::RetryPolicy;
 use crate::escalation::Escalation;
@@ -82,12 +83,12 @@ pub(super) type Called = Result<Run<HandlerResult>, Panicked>;
 
 type Factory<I> = Rc<dyn Fn() -> I>;
 /// A handler and what it is called with.
-type Call<I> = (Rc<I>, Run<Event<<I as Invoke>::Event>>);
+pub(super) type Call<I> = (Rc<I>, Run<Event<<I as Invoke>::Event>>);
 
 /// The actor around a handler.
 ///
 /// Its own state (lanes, what waits for a retry, what waits for the broker) survives a panic of the handler: the
-/// handler alone is made anew.
+/// handler alone is made anew. Its records survive a panic of its own: see `anew.rs`.
 pub(crate) struct HandlerActor<I: Invoke> {
     pub(super) name: &'static str,
     pub(super) config: HandlerConfig,
@@ -97,6 +98,10 @@ pub(crate) struct HandlerActor<I: Invoke> {
     pub(super) factory: Factory<I>,
     pub(super) life: Life<I>,
     pub(super) lanes: Lanes<Item>,
+    /// Records that were dropped without an answer.
+    pub(super) fallen: Rc<Fallen>,
+    /// Records that came and are in no lane yet.
+    pub(super) arrived: Option<Arrived>,
     pub(super) runs: Box<dyn Running<InHand, Call<I>, Called>>,
     pub(super) waits: FuturesUnordered<LocalBoxFuture<'static, Waited>>,
     /// Rings when a call that waits may have reached its deadline.
@@ -122,13 +127,15 @@ impl<I: Invoke> HandlerActor<I> {
         Self {
             name,
             lanes: Lanes::new(share.limit()),
+            fallen: Rc::default(),
+            arrived: None,
             share,
             life: Life::new(config.restart),
             config,
             around: Rc::new(around),
             producer,
             factory,
-            runs: Box::new(Runs::new(|(handler, events)| call(handler, events))),
+            runs: Self::no_runs(),
             waits: FuturesUnordered::new(),
             alarm: None,
             dying: FxHashSet::default(),
@@ -137,6 +144,11 @@ impl<I: Invoke> HandlerActor<I> {
             clock: Clock::start(),
             counted: [0; Outcome::ALL.len()],
         }
+    }
+
+    /// Nothing is being worked on.
+    pub(super) fn no_runs() -> Box<dyn Running<InHand, Call<I>, Called>> {
+        Box::new(Runs::new(|(handler, events)| call(handler, events)))
     }
 
     /// Does all that can be done now.
@@ -202,7 +214,7 @@ impl<I: Invoke> HandlerActor<I> {
                 self.around.counters.ended(outcome, count);
             }
         }
-        self.around.counters.set_depth(self.lanes.queued(), self.lanes.running());
+        self.around.counters.vitals().set_depth(self.lanes.queued(), self.lanes.running());
         if !self.answers.is_empty() {
             self.since_compacted += self.answers.len();
             // The receiver goes away only with the consumer's thread, when nobody needs answers any more.
@@ -218,6 +230,7 @@ impl<I: Invoke> Actor for HandlerActor<I> {
     fn started(&mut self, ctx: &mut Self::Context) {
         // The router waits for each message to be taken, so that one at a time is the rule.
         ctx.set_mailbox_capacity(16);
+        self.around.counters.vitals().passes("started");
         ctx.spawn(Advance);
     }
 }
@@ -244,13 +257,9 @@ impl<I: Invoke> actix::Handler<Work> for HandlerActor<I> {
 
     fn handle(&mut self, Work { batch, records }: Work, _: &mut Self::Context) {
         self.since_compacted += records.len();
-        for index in records {
-            let record = batch.record(index as usize);
-            let seed = record.assignment().lane_seed;
-            let lane = LaneKey::of(seed, record.offset(), record.key(), self.config.unkeyed);
-            let item = Item { batch: Arc::clone(&batch), index, attempts: 0, first_failure_us: 0 };
-            self.lanes.push(lane, item);
-        }
+        // First of all: from here on it is not lost with a panic.
+        self.arrived = Some(Arrived { batch, records, queued: 0 });
+        self.queue_arrived();
     }
 }
 

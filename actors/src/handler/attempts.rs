@@ -13,6 +13,7 @@ use super::item::{InHand, Item};
 use crate::delivery::lanes::LaneKey;
 use crate::journal::Message;
 use crate::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
+pub(super) use crate::supervisor::random;
 
 /// Things a lane waits for.
 pub(super) enum Waited {
@@ -33,6 +34,7 @@ impl<I: Invoke> HandlerActor<I> {
             return self.runs.give_back(in_hand, called);
         }
         let InHand { generation, began, mut items } = in_hand;
+        self.around.counters.vitals().passes("finish");
         let mut results = called.unwrap_or_else(|panicked| {
             self.panicked(generation, &panicked);
             let error = HandlerError::new(ErrorKind::Panic, panicked);
@@ -152,10 +154,4 @@ impl<I: Invoke> HandlerActor<I> {
         }
         self.around.inspector.keep(self.clock.timestamp(), &message);
     }
-}
-
-/// A number in 0..1 for jitter; taken from the random half of a fresh id, so that no generator has to be kept.
-pub(super) fn random() -> f64 {
-    let bits = uuid::Uuid::now_v7().as_u128() & u128::from(u32::MAX);
-    f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
 }

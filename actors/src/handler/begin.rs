@@ -26,6 +26,15 @@ impl<I: Invoke> HandlerActor<I> {
                 self.lanes.release(lane);
                 continue;
             }
+            self.around.counters.vitals().passes("begin");
+            if item.attempts >= self.config.retry.max_attempts {
+                // It took its actor with it, or its dead letter was on its way when the actor fell.
+                let last = self.around.counters.vitals().status().last_failure;
+                let last = last.map_or(String::new(), |incident| incident.message);
+                let error = HandlerError::new(ErrorKind::Panic, format!("the actor around its handler {last}"));
+                self.fail(lane, item, error, Duration::ZERO, Vec::new());
+                continue;
+            }
             let alone = item.attempts > 0;
             if alone && !in_hand.items.is_empty() {
                 // An event that failed before runs alone, so that it cannot take others with it again.

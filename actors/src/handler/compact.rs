@@ -50,6 +50,8 @@ fn settle_down<'a>(mut batch: RecordBatch, items: impl Iterator<Item = &'a mut I
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
     use crate::assignment::Assignment;
     use crate::record::RawRecord;
@@ -67,7 +69,7 @@ mod tests {
         }
         batch.seal();
         let batch = Arc::new(batch);
-        (0..RECORDS).map(|index| Item { batch: Arc::clone(&batch), index, attempts: 0, first_failure_us: 0 }).collect()
+        (0..RECORDS).map(|index| Item::new(Arc::clone(&batch), index, &Rc::default())).collect()
     }
 
     fn same(item: &Item, offset: i64) -> bool {

@@ -1,5 +1,7 @@
 //! A record on its way through a handler's actor, and what one call to the handler works on.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,19 +10,65 @@ use crate::answer::Answer;
 use crate::delivery::lanes::LaneKey;
 use crate::record::{Record, RecordBatch};
 
-/// One record on its way.
+/// One record on its way. Dropped without an answer, wherever a panic may have led to that, it comes back to its actor.
 pub(super) struct Item {
     pub(super) batch: Arc<RecordBatch>,
     pub(super) index: u32,
     pub(super) attempts: u32,
     /// Microseconds since the epoch; zero before the first failure.
     pub(super) first_failure_us: i64,
+    answered: Cell<bool>,
+    fallen: Rc<Fallen>,
+}
+
+/// What became of records that were dropped without an answer.
+#[derive(Default)]
+pub(super) struct Fallen(RefCell<Vec<Left>>);
+
+/// What is left of one.
+struct Left {
+    batch: Arc<RecordBatch>,
+    index: u32,
+    attempts: u32,
+    first_failure_us: i64,
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        if self.answered.get() {
+            return;
+        }
+        // What was in hand when its actor panicked has failed in that attempt.
+        let attempts = self.attempts + u32::from(std::thread::panicking());
+        let Self { index, first_failure_us, .. } = *self;
+        let left = Left { batch: Arc::clone(&self.batch), index, attempts, first_failure_us };
+        // Borrowed for no longer than it takes to push or to take.
+        self.fallen.0.borrow_mut().push(left);
+    }
+}
+
+impl Fallen {
+    /// All of them, as items again.
+    pub(super) fn take(self: &Rc<Self>) -> Vec<Item> {
+        let left = self.0.take().into_iter();
+        let items = left.map(|Left { batch, index, attempts, first_failure_us }| {
+            let mut item = Item::new(batch, index, self);
+            (item.attempts, item.first_failure_us) = (attempts, first_failure_us);
+            item
+        });
+        items.collect()
+    }
 }
 
 /// Names a record: slot and epoch of its assignment, and its offset.
 pub type Place = (u32, u32, i64);
 
 impl Item {
+    pub(super) fn new(batch: Arc<RecordBatch>, index: u32, fallen: &Rc<Fallen>) -> Self {
+        let answered = Cell::new(false);
+        Self { batch, index, attempts: 0, first_failure_us: 0, answered, fallen: Rc::clone(fallen) }
+    }
+
     pub(super) fn record(&self) -> Record<'_> {
         self.batch.record(self.index as usize)
     }
@@ -42,6 +90,7 @@ impl Item {
 
     pub(super) fn answer(&self, settled: bool) -> Answer {
         let (slot, epoch, offset) = self.place();
+        self.answered.set(true);
         Answer { slot, epoch, offset, settled }
     }
 }

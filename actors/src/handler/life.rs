@@ -78,7 +78,7 @@ impl<I: Invoke> HandlerActor<I> {
                     self.life.handler = Some(Rc::new(handler));
                     self.life.generation += 1;
                     let state = if self.life.on_trial() { ActorState::Probing } else { ActorState::Running };
-                    return self.around.counters.made(state, self.life.generation > 1);
+                    return self.around.counters.vitals().made(state, self.life.generation > 1);
                 }
                 Err(panicked) => self.fell(&panicked),
             }
@@ -102,7 +102,7 @@ impl<I: Invoke> HandlerActor<I> {
         }
         self.life.troubled = false;
         if self.life.budget.succeeded() {
-            self.around.counters.set_state(ActorState::Running);
+            self.around.counters.vitals().set_state(ActorState::Running);
             self.around.journal.write(ActorRecovered { actor: self.name });
         }
     }
@@ -113,22 +113,22 @@ impl<I: Invoke> HandlerActor<I> {
         let _ = dropped(self.life.handler.take());
         (self.life.troubled, self.life.fallen) = (true, true);
         let cause = panicked.to_string();
-        let counters = &self.around.counters;
-        counters.failed(&cause);
+        let vitals = self.around.counters.vitals();
+        vitals.panicked(panicked);
         match self.life.budget.failed(self.clock.now, random()) {
             Verdict::Restart { after } => {
                 self.around.journal.write(ActorFailed { actor: self.name, cause: &cause, pause: after });
-                counters.set_state(ActorState::BackingOff);
+                vitals.set_state(ActorState::BackingOff);
                 self.life.pause = (!after.is_zero()).then(|| Box::pin(sleep(after)));
             }
             Verdict::Probe { after } => {
                 self.around.journal.write(ActorEscalated { actor: self.name, cause: &cause, pause: after });
-                counters.set_state(ActorState::Escalated);
+                vitals.set_state(ActorState::Escalated);
                 self.life.pause = Some(Box::pin(sleep(after)));
             }
             Verdict::GiveUp => {
                 self.life.given_up = true;
-                counters.set_state(ActorState::Stopped);
+                vitals.set_state(ActorState::Stopped);
                 self.around.escalation.raise(&format!("{} does not come back: {cause}", self.name));
             }
         }

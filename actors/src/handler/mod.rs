@@ -1,6 +1,7 @@
 //! What a handler is: a type that answers for events of one contract. Everything around it is its `HandlerActor`.
 
 mod actor;
+mod anew;
 mod attempts;
 mod begin;
 mod cancel;

@@ -9,20 +9,25 @@ use serde::Serialize;
 
 use super::problem::{Problem, get};
 use crate::escalation::Escalation;
-use crate::kafka::Sink;
+use crate::producer::Outlet;
 use crate::status::{
-    ActorState, ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus, StallStatus,
+    ActorState, ActorStatus, ActorTree, ConsumerBoard, ConsumerState, ConsumerStatus, HandlerCounters, HandlerStatus,
+    StallStatus, Vitals,
 };
+use crate::supervisor::Pulses;
 
 /// Everything that is measured of a service, for whoever asks.
 #[derive(Clone)]
 pub struct Health {
     pub(crate) service: &'static str,
     pub(crate) brokers: String,
-    pub(crate) sink: Sink,
+    pub(crate) outlet: Outlet,
     pub(crate) consumer: Arc<ConsumerBoard>,
     /// Name, topic and counters of each handler.
     pub(crate) handlers: Vec<(&'static str, String, Arc<HandlerCounters>)>,
+    /// The vitals of every actor.
+    pub(crate) tree: ActorTree,
+    pub(crate) pulses: Pulses,
     pub(crate) escalation: Escalation,
     pub(crate) stopping: Arc<AtomicBool>,
 }
@@ -80,6 +85,24 @@ impl Health {
         self.handlers.iter().map(|(name, topic, counters)| counters.status(name, topic)).collect()
     }
 
+    /// How every actor stands now, sorted by path.
+    #[must_use]
+    pub fn actors(&self) -> Vec<ActorStatus> {
+        self.tree.all().iter().map(|vitals| vitals.status()).collect()
+    }
+
+    /// The vitals of an actor by its path.
+    #[must_use]
+    pub fn vitals(&self, path: &str) -> Option<Arc<Vitals>> {
+        self.tree.all().into_iter().find(|vitals| vitals.path() == path)
+    }
+
+    /// Has the producer's client meet a fatal error.
+    #[cfg(feature = "faults")]
+    pub fn break_producer(&self) {
+        self.outlet.fail_for_good();
+    }
+
     fn judge(&self, consumer: &ConsumerStatus, handlers: &[HandlerStatus]) -> Readiness {
         let mut reasons = Vec::new();
         if self.stopping.load(Ordering::Relaxed) {
@@ -88,8 +111,11 @@ impl Health {
         if let Some(cause) = self.escalation.cause() {
             reasons.push(cause.message);
         }
-        if !self.sink.is_reachable() {
+        if !self.outlet.is_reachable() {
             reasons.push("the producer reaches no broker".to_owned());
+        }
+        if self.outlet.is_down() {
+            reasons.push("the producer's client is being made anew".to_owned());
         }
         match consumer.state {
             ConsumerState::Assigned if consumer.broker_reachable => {}
@@ -104,10 +130,14 @@ impl Health {
                     .push(format!("{topic}/{number} stands at offset {offset}{key} for {seconds} s: {handler}, {why}"));
             }
         }
-        for HandlerStatus { name, state, last_panic, .. } in handlers {
+        for (arbiter, still) in self.pulses.stuck() {
+            let seconds = still.as_secs();
+            reasons.push(format!("arbiter {arbiter} has not turned for {seconds} s: something blocks its thread"));
+        }
+        for ActorStatus { path, state, last_failure, .. } in self.actors() {
             if matches!(state, ActorState::Escalated | ActorState::Probing | ActorState::Stopped) {
-                let cause = last_panic.as_ref().map_or("", |incident| &incident.message);
-                reasons.push(format!("{name} has used up its restarts: {cause}"));
+                let cause = last_failure.map_or(String::new(), |incident| incident.message);
+                reasons.push(format!("{path} has used up its restarts: {cause}"));
             }
         }
         for handler in handlers.iter().filter(|handler| handler.delayed_dead_letters > 0) {
@@ -121,7 +151,7 @@ impl Health {
         let consumer = self.consumer.status();
         let actors = self.handlers();
         let Readiness { ready, reasons } = self.judge(&consumer, &actors);
-        let producer = ProducerStatus { reachable: self.sink.is_reachable(), in_flight: self.sink.in_flight() };
+        let producer = ProducerStatus { reachable: self.outlet.is_reachable(), in_flight: self.outlet.in_flight() };
         let reachable = producer.reachable || consumer.broker_reachable;
         let broker = BrokerStatus { addresses: self.brokers.clone(), reachable };
         Status { service: self.service, ready, reasons, broker, producer, consumer, actors }

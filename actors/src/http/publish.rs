@@ -10,14 +10,14 @@ use serde_json::Value;
 use super::problem::{FieldProblem, Problem};
 use crate::event::{Cause, Contract, MAX_IDENTITY_BYTES, NewEvent};
 use crate::http::check;
-use crate::kafka::{PublishError, Sink};
-use crate::producer::Producer;
+use crate::kafka::PublishError;
+use crate::producer::{Outlet, Producer};
 
 /// Publishes in the name of a request. One lives on each HTTP worker.
 #[derive(Clone)]
 pub struct Publisher {
     producer: Producer,
-    sink: Sink,
+    outlet: Outlet,
     deadline: Duration,
 }
 
@@ -40,8 +40,8 @@ pub struct Published {
 const RETRY_AFTER_SECONDS: u32 = 1;
 
 impl Publisher {
-    pub(crate) fn new(producer: Producer, sink: Sink, deadline: Duration) -> Self {
-        Self { producer, sink, deadline }
+    pub(crate) fn new(producer: Producer, outlet: Outlet, deadline: Duration) -> Self {
+        Self { producer, outlet, deadline }
     }
 
     /// Publishes `message`, which stands at `pointer` in the request, as an event of contract `E`. Members that the
@@ -60,7 +60,7 @@ impl Publisher {
         let value = serde_json::to_vec(&message)
             .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         let event = NewEvent::triggered_with_value(self.producer.service(), topic, &event, value, cause);
-        if !self.sink.is_reachable() {
+        if !self.outlet.is_reachable() {
             return Err(not_sent("no Kafka broker is reachable"));
         }
         let id = event.id.clone();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{counter, gauge};
 use tracing::{debug, info, warn};
@@ -69,5 +70,23 @@ impl Entry for ClientLog<'_> {
         } else {
             debug!(target: "librdkafka", %service, client, "{text}");
         }
+    }
+}
+
+/// The producer's client met a fatal error, and there is another one now.
+pub struct ProducerRebuilt<'a> {
+    /// The error.
+    pub cause: &'a str,
+    /// Records that waited for it and were given to it.
+    pub resent: usize,
+    /// How long there was none.
+    pub took: Duration,
+}
+
+impl Entry for ProducerRebuilt<'_> {
+    fn write(&self, service: &Arc<str>) {
+        let Self { cause, resent, took } = self;
+        warn!(%service, cause, resent, ?took, "the producer's client was made anew");
+        counter!("producer_rebuilds_total", "service" => service.clone()).increment(1);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::counter;
+use metrics::{counter, gauge};
 use tracing::{error, info};
 
 use super::Entry;
@@ -32,7 +32,7 @@ pub struct ActorEscalated<'a> {
     pub actor: &'a str,
     /// What happened, and where.
     pub cause: &'a str,
-    /// Until it is tried with one event.
+    /// Until it is tried.
     pub pause: Duration,
 }
 
@@ -41,13 +41,13 @@ impl Entry for ActorEscalated<'_> {
         let Self { actor, cause, pause } = self;
         error!(
             %service, actor, cause, ?pause,
-            "actor escalated: its topic is paused, then one event at a time is tried"
+            "actor escalated: what feeds it waits, then it is tried with one thing at a time"
         );
         failed(service, actor);
     }
 }
 
-/// An actor that had escalated handled an event.
+/// An actor that had escalated works again.
 pub struct ActorRecovered<'a> {
     /// The actor.
     pub actor: &'a str,
@@ -57,6 +57,45 @@ impl Entry for ActorRecovered<'_> {
     fn write(&self, service: &Arc<str>) {
         info!(%service, actor = self.actor, "actor recovered");
     }
+}
+
+/// An arbiter's thread does not turn: something on it blocks.
+pub struct ArbiterStuck<'a> {
+    /// Which.
+    pub arbiter: &'a str,
+    /// For how long.
+    pub still: Duration,
+    /// Arbiters that do not turn now.
+    pub known: usize,
+}
+
+impl Entry for ArbiterStuck<'_> {
+    fn write(&self, service: &Arc<str>) {
+        let Self { arbiter, still, known } = self;
+        error!(%service, arbiter, ?still, "arbiter does not turn: something blocks its thread");
+        stuck(service, *known);
+    }
+}
+
+/// An arbiter that did not turn does again.
+pub struct ArbiterTurns<'a> {
+    /// Which.
+    pub arbiter: &'a str,
+    /// Arbiters that do not turn now.
+    pub known: usize,
+}
+
+impl Entry for ArbiterTurns<'_> {
+    fn write(&self, service: &Arc<str>) {
+        let Self { arbiter, known } = self;
+        info!(%service, arbiter, "arbiter turns again");
+        stuck(service, *known);
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // a gauge is an f64; arbiters are few
+fn stuck(service: &Arc<str>, known: usize) {
+    gauge!("arbiters_stuck", "service" => service.clone()).set(known as f64);
 }
 
 fn failed(service: &Arc<str>, actor: &str) {

@@ -9,6 +9,8 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::time::Duration;
 
+#[cfg(feature = "faults")]
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
@@ -274,6 +276,16 @@ pub(super) fn possibly_persisted(message: &BorrowedMessage<'_>) -> bool {
     // SAFETY: reads a field of a live message.
     let status = unsafe { sys::rd_kafka_message_status(message.ptr()) };
     status != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED
+}
+
+/// Has a client meet a fatal error, as librdkafka's own tests do.
+#[cfg(feature = "faults")]
+pub(super) fn fail_for_good<C: ClientContext>(client: &Client<C>) {
+    let error = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    // SAFETY: the client is live; librdkafka copies the reason.
+    unsafe {
+        sys::rd_kafka_test_fatal_error(client.native_ptr(), error, c"a test wants it".as_ptr());
+    }
 }
 
 /// Makes the mock cluster of a client rebalance its groups at once and ask for quick heartbeats.

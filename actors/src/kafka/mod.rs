@@ -19,7 +19,7 @@ pub use config::{Broker, KafkaConfig, NOTES_SUFFIX};
 pub use embedded::EmbeddedBroker;
 pub use notes::Notes;
 pub use offsets::{CommitAnswer, PartitionOffset};
-pub use sink::{Delivery, PublishError, Reply, Sink};
+pub use sink::{Delivery, PublishError, Reply, Sink, SinkEvent};
 pub use source::{Message, Source, SourceError, SourceEvent, TopicPartition};
 pub(crate) use statistics::MEASUREMENT_VALID;
 pub use topics::{TopicSpec, TopicsError, ensure_topics};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actors::escalation::Escalation;
 use actors::event::{Cause, NewEvent};
 use actors::journal::Journal;
 use actors::kafka::{Broker, EmbeddedBroker, KafkaConfig, Sink};
@@ -69,7 +68,7 @@ impl Publisher {
             delivery_timeout: Duration::from_secs(30),
             properties: [].into(),
         };
-        Self(Sink::open(&kafka, &Journal::new("test"), &Escalation::default()).unwrap())
+        Self(Sink::open(&kafka, &Journal::new("test")).unwrap())
     }
 
     /// Publishes a step and waits until the broker has it; gives its partition.
@@ -83,6 +82,23 @@ impl Publisher {
         let (reply, fate) = tokio::sync::oneshot::channel();
         self.0.send(&event.record, reply);
         fate.await.unwrap().unwrap().partition
+    }
+}
+
+impl Publisher {
+    /// Publishes many steps and waits until the broker has them all.
+    pub(crate) async fn publish_all(&self, steps: impl Iterator<Item = Step>) {
+        let fates: Vec<_> = steps
+            .map(|step| {
+                let event = NewEvent::triggered("test", TOPIC, &step, &Cause::default()).unwrap();
+                let (reply, fate) = tokio::sync::oneshot::channel();
+                self.0.send(&event.record, reply);
+                fate
+            })
+            .collect();
+        for fate in fates {
+            fate.await.unwrap().unwrap();
+        }
     }
 }
 

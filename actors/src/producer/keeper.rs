@@ -1,0 +1,165 @@
+//! The keeper of the producer's client, on a thread of its own: after a fatal error it makes another one, and loses nothing.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::outlet::{Outlet, Shared};
+use crate::guard::guarded;
+use crate::journal::{Journal, ProducerRebuilt};
+use crate::kafka::{KafkaConfig, Sink, SinkEvent};
+use crate::supervisor::Care;
+
+/// What the client did is written into its vitals so often.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// A new client may take so long to reach a broker before records are given to it all the same: it goes on trying.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+
+struct Keeper {
+    kafka: KafkaConfig,
+    journal: Journal,
+    care: Care,
+    shared: Weak<Shared>,
+    events: Receiver<SinkEvent>,
+    tell: Sender<SinkEvent>,
+    /// Number of the client.
+    number: u32,
+    /// What the present client has sent as far as its vitals know.
+    counted: u64,
+    /// Since when there is none, and why.
+    down: Option<(Instant, String)>,
+}
+
+impl Outlet {
+    /// Makes the first client and the thread that keeps it.
+    ///
+    /// # Errors
+    /// What librdkafka or the system says.
+    pub(crate) fn open(kafka: KafkaConfig, journal: Journal, care: Care) -> Result<Self, String> {
+        let (tell, events) = mpsc::channel();
+        let client = Sink::open_kept(&kafka, &journal, 0, tell.clone()).map_err(|error| error.to_string())?;
+        let outlet = Self::new(client, kafka.delivery_timeout);
+        care.made(false);
+        let shared = Arc::downgrade(&outlet.0);
+        let mut keeper = Keeper { kafka, journal, care, shared, events, tell, number: 0, counted: 0, down: None };
+        let thread = thread::Builder::new().name("producer-keeper".to_owned());
+        thread.spawn(move || keeper.run()).map_err(|error| format!("no thread for the producer's keeper: {error}"))?;
+        Ok(outlet)
+    }
+}
+
+impl Keeper {
+    /// Until the outlet is gone, or no client comes any more.
+    fn run(&mut self) {
+        loop {
+            let pause = match guarded(|| self.turn()) {
+                Ok(Turn::GoOn) => Some(Duration::ZERO),
+                Ok(Turn::Ended) => return,
+                Ok(Turn::Failed(cause)) => self.care.fell(&cause, None),
+                Err(panicked) => self.care.panicked(&panicked),
+            };
+            let Some(pause) = pause else {
+                if let Some(shared) = self.shared.upgrade() {
+                    shared.write().close();
+                }
+                return;
+            };
+            self.wait(Instant::now() + pause);
+        }
+    }
+
+    /// Lets what waits too long go meanwhile.
+    fn wait(&self, until: Instant) {
+        while let Some(shared) = self.shared.upgrade()
+            && Instant::now() < until
+        {
+            shared.expire();
+            drop(shared);
+            thread::sleep(until.saturating_duration_since(Instant::now()).min(LOOK_INTERVAL));
+        }
+    }
+
+    fn turn(&mut self) -> Turn {
+        let Some(shared) = self.shared.upgrade() else { return Turn::Ended };
+        if self.down.is_some() {
+            return self.rebuild(&shared);
+        }
+        drop(shared);
+        let event = self.events.recv_timeout(LOOK_INTERVAL);
+        let Some(shared) = self.shared.upgrade() else { return Turn::Ended };
+        let fatal = self.count(&shared);
+        match event {
+            Ok(SinkEvent::Fatal { client, reason }) => self.retire(&shared, client, reason),
+            Ok(SinkEvent::Unsent { record, reply }) => {
+                shared.write().unsent(record, reply);
+                Turn::GoOn
+            }
+            Err(RecvTimeoutError::Timeout) => match fatal {
+                Some(reason) => self.retire(&shared, self.number, reason),
+                None => Turn::GoOn,
+            },
+            Err(RecvTimeoutError::Disconnected) => Turn::Ended,
+        }
+    }
+
+    /// Notes what the client did; gives the fatal error that it met, if it did, for one that sends nothing tells nobody.
+    fn count(&mut self, shared: &Shared) -> Option<String> {
+        let client = shared.write().client().cloned()?;
+        let (acknowledged, in_flight) = (client.acknowledged(), client.in_flight());
+        let vitals = self.care.vitals();
+        vitals.add(acknowledged - self.counted, 0);
+        vitals.set_depth(0, in_flight);
+        self.counted = acknowledged;
+        self.care.look();
+        client.fatal_error()
+    }
+
+    /// The client of that number never sends again.
+    fn retire(&mut self, shared: &Shared, number: u32, reason: String) -> Turn {
+        if number != self.number || self.down.is_some() {
+            return Turn::GoOn;
+        }
+        shared.write().retire(number);
+        self.down = Some((Instant::now(), reason.clone()));
+        Turn::Failed(reason)
+    }
+
+    fn rebuild(&mut self, shared: &Shared) -> Turn {
+        self.care.vitals().passes("build");
+        let ended = shared.write().take_ended();
+        if let Some(ended) = ended {
+            // What brokers may have is answered by them or as unknown. Its end blocks for that long.
+            ended.wind_up();
+        }
+        while let Ok(event) = self.events.try_recv() {
+            if let SinkEvent::Unsent { record, reply } = event {
+                shared.write().unsent(record, reply);
+            }
+        }
+        self.number += 1;
+        let client = match Sink::open_kept(&self.kafka, &self.journal, self.number, self.tell.clone()) {
+            Ok(client) => client,
+            Err(error) => return Turn::Failed(error.to_string()),
+        };
+        // Brokers that are down are no reason to do without a client.
+        client.probe(PROBE_PATIENCE);
+        if let Some(reason) = client.fatal_error() {
+            return Turn::Failed(reason);
+        }
+        self.counted = 0;
+        let resent = shared.write().open(client);
+        let (since, cause) = self.down.take().unwrap_or((Instant::now(), "unknown".to_owned()));
+        self.care.made(true);
+        self.journal.write(ProducerRebuilt { cause: &cause, resent, took: since.elapsed() });
+        Turn::GoOn
+    }
+}
+
+enum Turn {
+    GoOn,
+    /// Nobody sends any more.
+    Ended,
+    /// There is no client, for that reason.
+    Failed(String),
+}

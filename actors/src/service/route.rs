@@ -1,0 +1,103 @@
+//! A route: a topic, the handler that its events go to, and how that one is made and run.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::delivery::lanes::Unkeyed;
+use crate::delivery::restart_budget::RestartPolicy;
+use crate::handler::{
+    BatchHandler, Each, Handler, HandlerActor, HandlerConfig, InBatches, Invoke, Share, Surroundings,
+};
+use crate::producer::Producer;
+use crate::router::RouteTarget;
+
+/// The one shard in the paths of its actors.
+pub(super) const SHARD: &str = "shard-0";
+
+pub(super) type StartHandler = Box<dyn FnOnce(&Producer, Surroundings, Share) -> RouteTarget + Send>;
+
+/// A topic and the handler that its events go to.
+pub struct Route {
+    pub(super) topic: String,
+    pub(super) handler: &'static str,
+    pub(super) unkeyed: Unkeyed,
+    pub(super) deadline: Option<Duration>,
+    pub(super) restart: Option<RestartPolicy>,
+    pub(super) start: Box<dyn FnOnce(HandlerConfig) -> StartHandler>,
+}
+
+impl Route {
+    /// Events of `topic` go one by one to a handler. `factory` makes it, and makes it anew after a panic.
+    pub fn each<H: Handler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
+        Self::new::<H, _>(topic, move |producer| Each(factory(producer)))
+    }
+
+    /// Events of `topic` go by the batch to a handler. `factory` makes it, and makes it anew after a panic.
+    pub fn batched<H: BatchHandler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
+        Self::new::<H, _>(topic, move |producer| InBatches(factory(producer)))
+    }
+
+    /// Records without a key are handled in the order of their partition.
+    #[must_use]
+    pub fn unkeyed_in_partition_order(mut self) -> Self {
+        self.unkeyed = Unkeyed::PartitionOrder;
+        self
+    }
+
+    /// Another deadline than `HANDLER_DEADLINE_MS`: a call that takes longer is cancelled where it waits, and counts as a
+    /// failed attempt of its events. Code that blocks its thread cannot be cancelled: it belongs into
+    /// `tokio::task::spawn_blocking`, which goes on in the background.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Another restart budget than that of the `RESTART_` variables.
+    #[must_use]
+    pub fn restarts(mut self, policy: RestartPolicy) -> Self {
+        self.restart = Some(policy);
+        self
+    }
+
+    fn new<H, I: Invoke>(topic: &str, make: impl Fn(&Producer) -> I + Send + 'static) -> Self {
+        let handler = short_name::<H>();
+        let start = move |config: HandlerConfig| -> StartHandler {
+            Box::new(move |producer: &Producer, around: Surroundings, share: Share| {
+                let (own, producer) = (producer.clone(), producer.clone());
+                let factory = Rc::new(move || make(&own));
+                let actor = HandlerActor::new(handler, config, around, share, producer, factory).supervised();
+                RouteTarget {
+                    work: actor.clone().recipient(),
+                    sweep: actor.clone().recipient(),
+                    look: actor.recipient(),
+                }
+            })
+        };
+        Self {
+            topic: topic.to_owned(),
+            handler,
+            unkeyed: Unkeyed::default(),
+            deadline: None,
+            restart: None,
+            start: Box::new(start),
+        }
+    }
+}
+
+/// `UserEventActor` of `micro_2::user_event::UserEventActor`.
+fn short_name<T>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// `shard-0/handlers/UserEventActor`, and the topic too where several routes go to handlers of that name.
+pub(super) fn path_of(route: &Route, routes: &[Route]) -> String {
+    let Route { handler, topic, .. } = route;
+    if routes.iter().filter(|other| other.handler == *handler).count() > 1 {
+        format!("{SHARD}/handlers/{handler}/{topic}")
+    } else {
+        format!("{SHARD}/handlers/{handler}")
+    }
+}

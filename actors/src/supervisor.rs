@@ -1,0 +1,10 @@
+//! The supervisor: it keeps actors, threads and clients alive. What panics is caught and made anew, at once or after a
+//! pause, within its restart budget; beyond that it escalates, and in the end the service.
+
+mod actor;
+mod care;
+mod pulse;
+
+pub(crate) use actor::supervise;
+pub(crate) use care::{Care, Forgives, random};
+pub(crate) use pulse::Pulses;

@@ -1,0 +1,304 @@
+//! An actor under supervision: a panic in it costs a restart with fresh state; its address and its mailbox stay.
+//!
+//! actix's own `Supervisor` does not survive a panic. Here the actor's future is polled inside the guard and told to
+//! restart, which cancels what the actor waited for, asks it for fresh state (`Supervised::restarting`) and starts it
+//! again. The message in hand is gone with the panic: an actor keeps what must not be lost where its next self finds it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{self, Poll};
+
+use actix::dev::ContextFut;
+use actix::{Actor, Addr, Context, Supervised};
+use tokio::time::{Sleep, sleep};
+
+use super::Care;
+use crate::guard::{Panicked, dropped, guarded};
+
+/// Starts an actor on the current arbiter, under supervision.
+pub(crate) fn supervise<A: Supervised + Actor<Context = Context<A>>>(actor: A, care: Care) -> Addr<A> {
+    let context = Context::new();
+    let future = context.into_future(actor);
+    let address = future.address();
+    care.made(false);
+    actix::spawn(Kept { actor: Some(future), care, pause: None, fallen: false });
+    address
+}
+
+/// The future of an actor that is kept alive.
+struct Kept<A: Actor<Context = Context<A>>> {
+    /// Gone when the actor has ended.
+    actor: Option<ContextFut<A, Context<A>>>,
+    care: Care,
+    /// It is not started again before that is over.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// It is to be started again.
+    fallen: bool,
+}
+
+impl<A: Supervised + Actor<Context = Context<A>>> Kept<A> {
+    /// Starts it again where it fell; false where nobody has its address any more.
+    fn revive(&mut self) -> Result<bool, Panicked> {
+        let Some(actor) = self.actor.as_mut().filter(|_| self.fallen) else { return Ok(true) };
+        // What it waited for, and its old state, may panic where they are dropped; then it is told once more.
+        let restarted = guarded(|| actor.restart())?;
+        self.fallen = false;
+        self.care.made(true);
+        Ok(restarted)
+    }
+
+    fn turn(&mut self, cx: &mut task::Context<'_>) -> Result<Poll<()>, Panicked> {
+        if !self.revive()? {
+            return Ok(Poll::Ready(()));
+        }
+        let Some(actor) = &mut self.actor else { return Ok(Poll::Ready(())) };
+        guarded(|| Pin::new(actor).poll(cx))
+    }
+}
+
+impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            if this.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
+                return Poll::Pending;
+            }
+            this.pause = None;
+            match this.turn(cx) {
+                Ok(Poll::Pending) => {
+                    this.care.look();
+                    return Poll::Pending;
+                }
+                Ok(Poll::Ready(())) => return Poll::Ready(()),
+                Err(panicked) => {
+                    this.fallen = true;
+                    match this.care.panicked(&panicked) {
+                        Some(after) if after.is_zero() => {}
+                        Some(after) => this.pause = Some(Box::pin(sleep(after))),
+                        // Its mailbox stays, so that whoever feeds it waits until the service has ended.
+                        None => return Poll::Pending,
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Drop for Kept<A> {
+    fn drop(&mut self) {
+        // Its end may panic too, and nobody is left to be told.
+        let _ = dropped(self.actor.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use actix::{AsyncContext as _, Handler, Message};
+
+    use super::*;
+    use crate::delivery::restart_budget::RestartPolicy;
+    use crate::escalation::Escalation;
+    use crate::journal::Journal;
+    use crate::status::{ActorState, Vitals};
+
+    /// Where an actor is to panic.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum In {
+        Nothing,
+        Message,
+        Started,
+        Timer,
+        Wait,
+        ItsOwnDrop,
+        TheDropOfWhatItWaitsFor,
+    }
+
+    /// Counts what it is told; how often it is to panic is shared by all of its selves.
+    struct Counts {
+        told: u32,
+        falls: Rc<Cell<(In, u32)>>,
+        begun: Rc<Cell<u32>>,
+    }
+
+    impl Counts {
+        fn fresh(falls: &Rc<Cell<(In, u32)>>, begun: &Rc<Cell<u32>>) -> Self {
+            Self { told: 0, falls: Rc::clone(falls), begun: Rc::clone(begun) }
+        }
+
+        fn falls_in(&self, place: In) {
+            falls_in(&self.falls, place);
+        }
+    }
+
+    fn falls_in(falls: &Cell<(In, u32)>, place: In) {
+        let (wanted, times) = falls.get();
+        if wanted == place && times > 0 {
+            falls.set((wanted, times - 1));
+            panic!("in {place:?}");
+        }
+    }
+
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            self.falls_in(In::ItsOwnDrop);
+        }
+    }
+
+    /// Panics when it is dropped.
+    struct Brittle(Rc<Cell<(In, u32)>>);
+
+    impl Drop for Brittle {
+        fn drop(&mut self) {
+            falls_in(&self.0, In::TheDropOfWhatItWaitsFor);
+        }
+    }
+
+    impl Actor for Counts {
+        type Context = Context<Self>;
+
+        fn started(&mut self, _: &mut Self::Context) {
+            self.begun.set(self.begun.get() + 1);
+            self.falls_in(In::Started);
+        }
+    }
+
+    impl Supervised for Counts {
+        fn restarting(&mut self, _: &mut Self::Context) {
+            *self = Self::fresh(&self.falls, &self.begun);
+        }
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "u32")]
+    struct Tell;
+
+    impl Handler<Tell> for Counts {
+        type Result = u32;
+
+        fn handle(&mut self, _: Tell, _: &mut Self::Context) -> u32 {
+            self.told += 1;
+            self.told
+        }
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Fall(In, u32);
+
+    impl Handler<Fall> for Counts {
+        type Result = ();
+
+        fn handle(&mut self, Fall(place, times): Fall, ctx: &mut Self::Context) {
+            self.falls.set((place, times));
+            ctx.run_later(Duration::ZERO, |actor, _| actor.falls_in(In::Timer));
+            match place {
+                In::Timer | In::Nothing => {}
+                In::Wait => ctx.wait(actix::fut::wrap_future(std::future::ready(())).map_falling()),
+                In::TheDropOfWhatItWaitsFor => {
+                    let brittle = Brittle(Rc::clone(&self.falls));
+                    let waits = async move {
+                        std::future::pending::<()>().await;
+                        drop(brittle);
+                    };
+                    ctx.spawn(actix::fut::wrap_future(waits));
+                    panic!("with something brittle in hand");
+                }
+                In::Message => self.falls_in(In::Message),
+                In::Started | In::ItsOwnDrop => panic!("and again in {place:?}"),
+            }
+        }
+    }
+
+    trait MapFalling: actix::fut::ActorFuture<Counts, Output = ()> + Sized {
+        fn map_falling(self) -> impl actix::fut::ActorFuture<Counts, Output = ()> {
+            use actix::fut::ActorFutureExt as _;
+            self.map(|(), actor: &mut Counts, _| actor.falls_in(In::Wait))
+        }
+    }
+
+    impl<F: actix::fut::ActorFuture<Counts, Output = ()>> MapFalling for F {}
+
+    struct World {
+        address: Addr<Counts>,
+        vitals: Arc<Vitals>,
+        escalation: Escalation,
+        begun: Rc<Cell<u32>>,
+    }
+
+    fn world(policy: RestartPolicy) -> World {
+        let vitals = Arc::new(Vitals::new("counts".to_owned(), policy.window));
+        let (escalation, falls, begun) = (Escalation::default(), Rc::new(Cell::new((In::Nothing, 0))), Rc::default());
+        let care = Care::new(Arc::clone(&vitals), policy, Journal::new("test"), escalation.clone());
+        World { address: supervise(Counts::fresh(&falls, &begun), care), vitals, escalation, begun }
+    }
+
+    const QUICK: RestartPolicy = RestartPolicy {
+        max_restarts: 5,
+        window: Duration::from_secs(30),
+        first_backoff: Duration::from_millis(1),
+        max_backoff: Duration::from_millis(2),
+        max_probes: 2,
+    };
+
+    #[test]
+    fn wherever_it_panics_its_address_and_its_mailbox_stay_and_its_state_is_fresh() {
+        actix::System::new().block_on(async {
+            let places = [In::Message, In::Started, In::Timer, In::Wait, In::ItsOwnDrop, In::TheDropOfWhatItWaitsFor];
+            for place in places {
+                let World { address, vitals, begun, .. } = world(QUICK);
+                assert_eq!((address.send(Tell).await, address.send(Tell).await), (Ok(1), Ok(2)));
+                let fell = address.send(Fall(place, 1));
+                let more: Vec<_> = (0..3).map(|_| address.send(Tell)).collect();
+                let _ = fell.await;
+                while vitals.status().restarts == 0 {
+                    tokio::task::yield_now().await;
+                }
+                for told in more {
+                    assert!(told.await.is_ok(), "what was in the mailbox is handled, after {place:?}");
+                }
+                let before = address.send(Tell).await.unwrap();
+                assert!(before <= 4, "fresh state after {place:?}: {before}");
+                assert!(address.connected() && begun.get() >= 2);
+                assert_eq!(vitals.state(), ActorState::Running, "{place:?}");
+                let last = vitals.status().last_failure.unwrap();
+                assert!(last.place.unwrap().contains("supervisor/actor.rs"));
+            }
+        });
+    }
+
+    #[test]
+    fn a_start_that_always_fails_backs_off_escalates_and_is_given_up_with_its_mailbox_kept() {
+        actix::System::new().block_on(async {
+            let World { address, vitals, escalation, begun } = world(QUICK);
+            let _ = address.send(Fall(In::Started, u32::MAX)).await;
+            let waits = address.send(Tell);
+            let cause = escalation.wait().await;
+            assert!(cause.message.starts_with("counts does not come back: panicked at"), "{}", cause.message);
+            assert_eq!((vitals.state(), cause.exit_code), (ActorState::Stopped, crate::escalation::EXIT_SOFTWARE));
+            // Five restarts, and two probes; and the start before them.
+            assert_eq!((vitals.status().restarts, begun.get()), (5 + 2, 1 + 5 + 2));
+            assert!(address.connected());
+            let waits = tokio::time::timeout(Duration::from_millis(10), waits).await;
+            assert!(waits.is_err(), "whoever feeds it waits");
+        });
+    }
+
+    #[test]
+    fn an_actor_of_which_nobody_has_the_address_ends() {
+        actix::System::new().block_on(async {
+            let World { address, begun, .. } = world(QUICK);
+            address.send(Tell).await.unwrap();
+            drop(address);
+            while Rc::strong_count(&begun) > 1 {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+}

@@ -1,0 +1,148 @@
+//! The pulse of the arbiters: a task on each says that its thread turns, and a thread of its own names one that does not,
+//! because something on it blocks. Nothing can take a blocked thread away; who sees it named can.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use crate::journal::{ArbiterStuck, ArbiterTurns, Journal};
+
+/// Between two beats of an arbiter, and between two looks at all.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// An arbiter without a beat for so long is named.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// The pulses of a service's arbiters; a clone is the same.
+#[derive(Clone)]
+pub(crate) struct Pulses(Arc<Known>);
+
+struct Known {
+    origin: Instant,
+    /// An arbiter that has ended takes its pulse with it.
+    pulses: Mutex<Vec<Weak<Pulse>>>,
+}
+
+struct Pulse {
+    arbiter: String,
+    /// Milliseconds after the origin.
+    last_ms: AtomicU64,
+    stuck: AtomicBool,
+}
+
+impl Pulses {
+    /// None yet, and the thread that watches them until nobody has them any more.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn watched(journal: Journal) -> io::Result<Self> {
+        let known = Arc::new(Known { origin: Instant::now(), pulses: Mutex::default() });
+        let watched = Arc::downgrade(&known);
+        thread::Builder::new().name("arbiter-watch".to_owned()).spawn(move || {
+            let mut looked = Instant::now();
+            while let Some(known) = watched.upgrade() {
+                let now = Instant::now();
+                // A process that was frozen has stood still in all of its threads: that is no arbiter's fault.
+                if now.saturating_duration_since(looked) < 2 * INTERVAL {
+                    known.look(now, &journal);
+                }
+                looked = now;
+                drop(known);
+                thread::sleep(INTERVAL);
+            }
+        })?;
+        Ok(Self(known))
+    }
+
+    /// Has the current arbiter beat, under that name, until it ends.
+    pub(crate) fn beat(&self, arbiter: String) {
+        let known = Arc::clone(&self.0);
+        let pulse = Arc::new(Pulse { arbiter, last_ms: AtomicU64::new(known.ms(Instant::now())), stuck: false.into() });
+        known.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&pulse));
+        let origin = known.origin;
+        drop(known);
+        actix::spawn(async move {
+            loop {
+                pulse.last_ms.store(millis(origin, Instant::now()), Ordering::Relaxed);
+                tokio::time::sleep(INTERVAL).await;
+            }
+        });
+    }
+
+    /// Arbiters that do not turn, and for how long.
+    pub(crate) fn stuck(&self) -> Vec<(String, Duration)> {
+        let now = self.0.ms(Instant::now());
+        let stuck = self.0.alive().into_iter().filter(|pulse| pulse.stuck.load(Ordering::Relaxed));
+        stuck.map(|pulse| (pulse.arbiter.clone(), pulse.still(now))).collect()
+    }
+}
+
+impl Known {
+    fn ms(&self, at: Instant) -> u64 {
+        millis(self.origin, at)
+    }
+
+    fn alive(&self) -> Vec<Arc<Pulse>> {
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.retain(|pulse| pulse.strong_count() > 0);
+        pulses.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn look(&self, now: Instant, journal: &Journal) {
+        let pulses = self.alive();
+        let now = self.ms(now);
+        let mut known = pulses.iter().filter(|pulse| pulse.stuck.load(Ordering::Relaxed)).count();
+        for pulse in pulses {
+            let still = pulse.still(now);
+            let stuck = still >= STUCK_AFTER;
+            let before = pulse.stuck.swap(stuck, Ordering::Relaxed);
+            if stuck && !before {
+                known += 1;
+                journal.write(ArbiterStuck { arbiter: &pulse.arbiter, still, known });
+            } else if before && !stuck {
+                known -= 1;
+                journal.write(ArbiterTurns { arbiter: &pulse.arbiter, known });
+            }
+        }
+    }
+}
+
+impl Pulse {
+    fn still(&self, now_ms: u64) -> Duration {
+        Duration::from_millis(now_ms.saturating_sub(self.last_ms.load(Ordering::Relaxed)))
+    }
+}
+
+fn millis(origin: Instant, at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(origin).as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_without_a_beat_for_five_seconds_is_stuck_until_it_beats_again_and_one_that_ended_is_forgotten() {
+        let origin = Instant::now();
+        let known = Arc::new(Known { origin, pulses: Mutex::default() });
+        let [one, other] = ["one", "other"].map(|arbiter| {
+            let pulse = Pulse { arbiter: arbiter.to_owned(), last_ms: 0.into(), stuck: false.into() };
+            let pulse = Arc::new(pulse);
+            known.pulses.lock().unwrap().push(Arc::downgrade(&pulse));
+            pulse
+        });
+        let pulses = Pulses(Arc::clone(&known));
+        let look = |at_ms: u64| {
+            known.look(origin + Duration::from_millis(at_ms), &Journal::new("test"));
+            pulses.stuck().into_iter().map(|(arbiter, _)| arbiter).collect::<Vec<_>>()
+        };
+        assert!(look(4_999).is_empty());
+        other.last_ms.store(4_999, Ordering::Relaxed);
+        assert_eq!(look(5_000), ["one"]);
+        one.last_ms.store(5_000, Ordering::Relaxed);
+        assert!(look(5_001).is_empty());
+        assert_eq!(look(10_000), ["one", "other"]);
+        drop(one);
+        assert_eq!(look(10_001), ["other"]);
+    }
+}
