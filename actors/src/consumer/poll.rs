@@ -173,7 +173,7 @@ impl PollLoop {
             std::thread::sleep(RESTART_PAUSE * self.restarts.max(1));
             let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
             match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
-                Ok(source) => return Ok(Self { source, ..self }),
+                Ok(source) => return Ok(Self { source, membership: Membership::new(Instant::now()), ..self }),
                 Err(refused) => error = refused,
             }
         }

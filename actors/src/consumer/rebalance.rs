@@ -170,6 +170,7 @@ impl PollLoop {
                 assignment.end();
             }
         }
+        self.parts.lease.end_some();
         self.last = None;
     }
 
