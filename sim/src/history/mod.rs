@@ -1,49 +1,31 @@
 //! The history of a run, and the promises that are checked on it.
 
-use std::collections::HashMap;
+mod commits;
+mod supervision;
+mod violation;
+
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::time::{Duration, Instant};
+
+pub use violation::Violation;
 
 use crate::Report;
+use commits::Sender;
+use supervision::Supervised;
 
-/// A promise that was broken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// A commit passed a record that was neither handled nor dead-lettered.
-    #[error("partition {0}: offset {1} is committed and was never settled")]
-    CommittedUnsettled(usize, i64),
-    /// A commit of an assignment is lower than one before.
-    #[error("partition {0}: offset {1} was committed, then a lower one")]
-    CommitWentBack(usize, i64),
-    /// A record was started although its owner knew it to be settled.
-    #[error("partition {0}: offset {1} was started again although its settlement was committed before the assignment")]
-    StartedAgain(usize, i64),
-    /// Two events of a key were worked on at once by one member.
-    #[error("partition {0}: offset {1} was started while another event of its key was worked on")]
-    TwoOfAKey(usize, i64),
-    /// A record was settled before one of its key that stands before it.
-    #[error("partition {0}: offset {1} was settled before an earlier event of its key")]
-    OutOfOrder(usize, i64),
-    /// An owner that left in order leaves a settled record to be repeated.
-    #[error("partition {0}: offset {1} was settled, and its owner left in order without committing it")]
-    LeftUncommitted(usize, i64),
-    /// A record was left out that was never settled.
-    #[error("partition {0}: offset {1} was left out and was never settled")]
-    SkippedUnsettled(usize, i64),
-    /// A commit left out what its member knew to be settled.
-    #[error("partition {0}: offset {1} is settled, and a commit left it out")]
-    LeftOut(usize, i64),
-    /// A partition has more on its way than is left for the others.
-    #[error("partition {0}: offset {1} was read although nothing was left for other partitions")]
-    NothingLeft(usize, i64),
-    /// A record was read of a topic that somebody paused.
-    #[error("partition {0}: offset {1} was read although its topic is paused")]
-    ReadWhilePaused(usize, i64),
-    /// Credits were not given back.
-    #[error("a member that has nothing on its way lacks credits")]
-    CreditsLost,
-    /// Nothing moves although nothing fails any more.
-    #[error("partition {0}: offset {1} is never settled although nothing fails any more")]
-    Stuck(usize, i64),
+/// A call that has ended in the program may take so long until its actor hears that the partition has gone.
+const SWEPT_WITHIN: Duration = Duration::from_millis(500);
+
+/// What a record does to the handler that gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nature {
+    /// Nothing of its own.
+    Harmless,
+    /// Each call with it panics.
+    Poison,
+    /// Each call with it hangs.
+    Hangs,
 }
 
 /// A record in the log of the world.
@@ -51,6 +33,14 @@ pub enum Violation {
 pub(crate) struct Record {
     pub(crate) offset: i64,
     pub(crate) key: u8,
+    pub(crate) nature: Nature,
+}
+
+/// A partition as it was given to a member once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tenure {
+    pub(crate) partition: usize,
+    pub(crate) generation: u64,
 }
 
 /// What is committed for a partition.
@@ -71,14 +61,25 @@ pub(crate) struct History {
     pub(crate) logs: Vec<Vec<Record>>,
     /// By partition and offset: how often it was settled.
     settled: HashMap<(usize, i64), u64>,
-    /// By partition and generation: the last committed offset.
-    committed: HashMap<(usize, u64), i64>,
+    settled_in: HashSet<(Tenure, i64)>,
+    attempts: HashMap<(Tenure, i64), u32>,
+    committed: HashMap<Tenure, i64>,
+    /// By partition: the generation of its present owner.
+    present: Vec<u64>,
+    /// What was taken from a member while it stood still.
+    taken_from_frozen: HashSet<Tenure>,
+    /// What a member knows to have ended, and since when.
+    ended: HashMap<Tenure, Instant>,
+    /// What a member knows to be lost.
+    lost: HashSet<Tenure>,
+    senders: HashMap<usize, Sender>,
+    supervised: HashMap<usize, Supervised>,
     pub(crate) report: Report,
 }
 
 impl History {
     pub(crate) fn new(partitions: usize) -> Self {
-        Self { logs: vec![Vec::new(); partitions], ..Self::default() }
+        Self { logs: vec![Vec::new(); partitions], present: vec![0; partitions], ..Self::default() }
     }
 
     /// Adds a step to the trace.
@@ -92,30 +93,67 @@ impl History {
         self.settled.contains_key(&(partition, offset))
     }
 
-    /// A record was handled, or its dead letter acknowledged.
-    pub(crate) fn settle(&mut self, partition: usize, record: Record) -> Result<(), Violation> {
-        let earlier = self.logs[partition].iter().take_while(|other| other.offset < record.offset);
-        let early =
-            earlier.filter(|other| other.key == record.key).any(|other| !self.is_settled(partition, other.offset));
-        if early {
-            return Err(Violation::OutOfOrder(partition, record.offset));
+    /// A partition has a new owner.
+    pub(crate) fn given(&mut self, tenure: Tenure) {
+        self.present[tenure.partition] = tenure.generation;
+    }
+
+    /// A member thawed from which a partition was taken while it stood still for so long that it can know.
+    pub(crate) fn thawed_without(&mut self, tenure: Tenure) {
+        self.taken_from_frozen.insert(tenure);
+        self.report.zombies += 1;
+    }
+
+    /// A member knows that a partition is not its own any more.
+    pub(crate) fn ended(&mut self, tenure: Tenure, now: Instant) {
+        self.ended.insert(tenure, now);
+    }
+
+    /// A member heard that it lost a partition.
+    pub(crate) fn lost(&mut self, tenure: Tenure) {
+        self.lost.insert(tenure);
+    }
+
+    /// A handler is called.
+    pub(crate) fn start(&mut self, tenure: Tenure, offset: i64, max: u32, now: Instant) -> Result<(), Violation> {
+        self.trace(&[2, tenure.partition as u64, offset.unsigned_abs()]);
+        self.acts(tenure, offset, now)?;
+        let attempts = self.attempts.entry((tenure, offset)).or_default();
+        *attempts += 1;
+        if *attempts > max { Err(Violation::TooManyAttempts(tenure.partition, offset)) } else { Ok(()) }
+    }
+
+    /// A member does something with a record.
+    pub(crate) fn acts(&self, tenure: Tenure, offset: i64, now: Instant) -> Result<(), Violation> {
+        let partition = tenure.partition;
+        if self.taken_from_frozen.contains(&tenure) && self.present[partition] > tenure.generation {
+            return Err(Violation::ZombieActed(partition, offset));
         }
-        let times = self.settled.entry((partition, record.offset)).or_default();
-        *times += 1;
-        self.report.repeated += u64::from(*times == 2);
+        let ended = self.ended.get(&tenure);
+        if ended.is_some_and(|ended| now.saturating_duration_since(*ended) > SWEPT_WITHIN) {
+            return Err(Violation::WorkedOnAfterTheEnd(partition, offset));
+        }
         Ok(())
     }
 
-    /// The broker accepted a commit.
-    pub(crate) fn commit(&mut self, partition: usize, generation: u64, known: &Known) -> Result<(), Violation> {
-        let before = self.committed.insert((partition, generation), known.offset);
-        if let Some(before) = before.filter(|before| *before > known.offset) {
-            return Err(Violation::CommitWentBack(partition, before));
+    /// A record was handled, or its dead letter acknowledged.
+    pub(crate) fn settle(&mut self, tenure: Tenure, record: Record, now: Instant) -> Result<(), Violation> {
+        let (partition, offset) = (tenure.partition, record.offset);
+        self.trace(&[3, partition as u64, offset.unsigned_abs()]);
+        self.acts(tenure, offset, now)?;
+        if !self.settled_in.insert((tenure, offset)) {
+            return Err(Violation::SettledTwice(partition, offset));
         }
-        let log = &self.logs[partition];
-        let wrong =
-            log.iter().find(|record| known.says_settled(record.offset) && !self.is_settled(partition, record.offset));
-        wrong.map_or(Ok(()), |record| Err(Violation::CommittedUnsettled(partition, record.offset)))
+        let earlier = self.logs[partition].iter().take_while(|other| other.offset < offset);
+        let early =
+            earlier.filter(|other| other.key == record.key).any(|other| !self.is_settled(partition, other.offset));
+        if early {
+            return Err(Violation::OutOfOrder(partition, offset));
+        }
+        let times = self.settled.entry((partition, offset)).or_default();
+        *times += 1;
+        self.report.repeated += u64::from(*times == 2);
+        Ok(())
     }
 
     /// A record that an owner left out because of what was committed.
