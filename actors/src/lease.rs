@@ -79,4 +79,14 @@ mod tests {
         assert!(lease.holds(begin) && lease.holds(begin + Duration::from_millis(2_999)));
         assert!(!lease.holds(begin + Duration::from_secs(3)));
     }
+
+    #[test]
+    fn whoever_finds_it_renewed_finds_what_ended_before_too() {
+        let begin = Instant::now();
+        let lease = Lease::new(begin);
+        let seen = lease.ends();
+        lease.end_some();
+        lease.renew(begin + Duration::from_secs(3));
+        assert!(lease.holds(begin) && lease.ends() != seen);
+    }
 }

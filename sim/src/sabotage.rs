@@ -50,6 +50,10 @@ sabotages! {
     LaneReleasedAtTheStart => TwoOfAKey,
     /// The next event of a lane starts before the dead letter of the one before is written.
     DeadLetterNotAwaited => TwoOfAKey,
+    /// The lane of a dead letter waits for ever.
+    NotResumedAfterADeadLetter => Blocked,
+    /// While a call takes long nothing else is started.
+    HungBlocksOthers => Blocked,
     /// The commit's metadata is not read.
     MetadataIgnored => StartedAgain,
     /// The commit's metadata is read one offset too high.

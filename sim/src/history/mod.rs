@@ -6,16 +6,12 @@ mod violation;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 pub use violation::Violation;
 
 use crate::Report;
 use commits::Sender;
 use supervision::Supervised;
-
-/// A call that has ended in the program may take so long until its actor hears that the partition has gone.
-const SWEPT_WITHIN: Duration = Duration::from_millis(500);
 
 /// What a record does to the handler that gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +64,8 @@ pub(crate) struct History {
     present: Vec<u64>,
     /// What was taken from a member while it stood still.
     taken_from_frozen: HashSet<Tenure>,
-    /// What a member knows to have ended, and since when.
-    ended: HashMap<Tenure, Instant>,
+    /// What a member knows to have ended.
+    ended: HashSet<Tenure>,
     /// What a member knows to be lost.
     lost: HashSet<Tenure>,
     senders: HashMap<usize, Sender>,
@@ -105,8 +101,8 @@ impl History {
     }
 
     /// A member knows that a partition is not its own any more.
-    pub(crate) fn ended(&mut self, tenure: Tenure, now: Instant) {
-        self.ended.insert(tenure, now);
+    pub(crate) fn ended(&mut self, tenure: Tenure) {
+        self.ended.insert(tenure);
     }
 
     /// A member heard that it lost a partition.
@@ -115,32 +111,31 @@ impl History {
     }
 
     /// A handler is called.
-    pub(crate) fn start(&mut self, tenure: Tenure, offset: i64, max: u32, now: Instant) -> Result<(), Violation> {
+    pub(crate) fn start(&mut self, tenure: Tenure, offset: i64, max: u32) -> Result<(), Violation> {
         self.trace(&[2, tenure.partition as u64, offset.unsigned_abs()]);
-        self.acts(tenure, offset, now)?;
+        self.acts(tenure, offset)?;
         let attempts = self.attempts.entry((tenure, offset)).or_default();
         *attempts += 1;
         if *attempts > max { Err(Violation::TooManyAttempts(tenure.partition, offset)) } else { Ok(()) }
     }
 
     /// A member does something with a record.
-    pub(crate) fn acts(&self, tenure: Tenure, offset: i64, now: Instant) -> Result<(), Violation> {
+    pub(crate) fn acts(&self, tenure: Tenure, offset: i64) -> Result<(), Violation> {
         let partition = tenure.partition;
         if self.taken_from_frozen.contains(&tenure) && self.present[partition] > tenure.generation {
             return Err(Violation::ZombieActed(partition, offset));
         }
-        let ended = self.ended.get(&tenure);
-        if ended.is_some_and(|ended| now.saturating_duration_since(*ended) > SWEPT_WITHIN) {
+        if self.ended.contains(&tenure) {
             return Err(Violation::WorkedOnAfterTheEnd(partition, offset));
         }
         Ok(())
     }
 
     /// A record was handled, or its dead letter acknowledged.
-    pub(crate) fn settle(&mut self, tenure: Tenure, record: Record, now: Instant) -> Result<(), Violation> {
+    pub(crate) fn settle(&mut self, tenure: Tenure, record: Record) -> Result<(), Violation> {
         let (partition, offset) = (tenure.partition, record.offset);
         self.trace(&[3, partition as u64, offset.unsigned_abs()]);
-        self.acts(tenure, offset, now)?;
+        self.acts(tenure, offset)?;
         if !self.settled_in.insert((tenure, offset)) {
             return Err(Violation::SettledTwice(partition, offset));
         }

@@ -15,6 +15,9 @@ pub enum Violation {
     /// Two events of a key were worked on at once by one member.
     #[error("partition {0}: offset {1} was started while another event of its key was worked on")]
     TwoOfAKey(usize, i64),
+    /// A record could be started and was not.
+    #[error("partition {0}: offset {1} could be started, and nothing of its key is worked on, but it was not")]
+    Blocked(usize, i64),
     /// A record was settled before one of its key that stands before it.
     #[error("partition {0}: offset {1} was settled before an earlier event of its key")]
     OutOfOrder(usize, i64),
@@ -81,6 +84,9 @@ pub enum Violation {
     /// Credits were not given back.
     #[error("a member that has nothing on its way lacks credits")]
     CreditsLost,
+    /// A member is busy although there is nothing to do.
+    #[error("member {0} has something on its way for ever although all is settled")]
+    NeverAtRest(usize),
     /// Nothing moves although nothing fails any more.
     #[error("partition {0}: offset {1} is never settled although nothing fails any more")]
     Stuck(usize, i64),

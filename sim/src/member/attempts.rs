@@ -41,38 +41,28 @@ pub(super) struct InHand {
     pub(super) ends: Option<Instant>,
 }
 
-/// Things a lane waits for.
+/// Something that a lane waits for, with the record that it is about.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wait {
-    Backoff {
-        lane: LaneKey,
-        until: Instant,
-    },
-    DeadLetter {
-        lane: LaneKey,
-        item: Item,
-        until: Instant,
-    },
-    /// By sabotage alone: what a cancelled call answers.
-    LateAnswer {
-        item: Item,
-        until: Instant,
-    },
+pub(super) struct Wait {
+    pub(super) item: Item,
+    lane: LaneKey,
+    until: Instant,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Its backoff is over.
+    Backoff,
+    /// The fate of its dead letter is known.
+    DeadLetter,
+    /// By sabotage alone: a cancelled call answers.
+    LateAnswer,
 }
 
 impl Wait {
-    fn until(&self) -> Instant {
-        match self {
-            Self::Backoff { until, .. } | Self::DeadLetter { until, .. } | Self::LateAnswer { until, .. } => *until,
-        }
-    }
-
-    /// The record whose dead letter is on its way.
-    pub(super) fn letter(&self) -> Option<&Item> {
-        match self {
-            Self::DeadLetter { item, .. } => Some(item),
-            Self::Backoff { .. } | Self::LateAnswer { .. } => None,
-        }
+    pub(super) fn is_letter(&self) -> bool {
+        self.what == What::DeadLetter
     }
 }
 
@@ -81,7 +71,7 @@ impl Member {
     pub(super) fn end_some(&mut self, step: &mut Step<'_>) -> Result<(), Violation> {
         let now = step.now;
         while step.rng.percent(80) {
-            let ready: Vec<usize> = (0..self.waits.len()).filter(|at| self.waits[*at].until() <= now).collect();
+            let ready: Vec<usize> = (0..self.waits.len()).filter(|at| self.waits[*at].until <= now).collect();
             let Some(at) = step.rng.pick(&ready) else { break };
             let wait = self.waits.swap_remove(at);
             self.waited(wait, step)?;
@@ -99,7 +89,7 @@ impl Member {
     /// Deals with what a call to the handler answered.
     fn finish(&mut self, in_hand: InHand, end: End, step: &mut Step<'_>) -> Result<(), Violation> {
         let InHand { generation, lane, item, .. } = in_hand;
-        step.history.acts(item.tenure, item.record.offset, step.now)?;
+        step.history.acts(item.tenure, item.record.offset)?;
         match end {
             End::Panics => {
                 self.panicked(generation, step)?;
@@ -132,7 +122,7 @@ impl Member {
             }
             Some(pause) => {
                 self.lanes.put_back(lane, std::iter::once(item));
-                self.waits.push(Wait::Backoff { lane, until: step.now + pause });
+                self.waits.push(Wait { item, lane, until: step.now + pause, what: What::Backoff });
             }
             None => {
                 if self.is(Sabotage::DeadLetterNotAwaited) {
@@ -141,29 +131,30 @@ impl Member {
                     self.lanes.put_back(lane, std::iter::empty());
                 }
                 let until = step.now + Duration::from_millis(step.rng.below(60) as u64);
-                self.waits.push(Wait::DeadLetter { lane, item, until });
+                self.waits.push(Wait { item, lane, until, what: What::DeadLetter });
             }
         }
     }
 
     fn waited(&mut self, wait: Wait, step: &mut Step<'_>) -> Result<(), Violation> {
-        match wait {
-            Wait::Backoff { lane, .. } => self.lanes.resume(lane),
-            Wait::LateAnswer { item, .. } => self.settle(&item, step)?,
-            Wait::DeadLetter { lane, item, .. } => {
+        let Wait { item, lane, what, .. } = wait;
+        match what {
+            What::Backoff => self.lanes.resume(lane),
+            What::LateAnswer => self.settle(&item, step)?,
+            What::DeadLetter => {
                 let failed = step.faults && step.rng.percent(UNWRITTEN_PERCENT);
                 if self.has_ended(&item) || (failed && !self.may_start(&item)) {
                     // Its next owner handles it again.
                     self.answers.push_back(item.answer(false));
                 } else if failed {
                     let until = step.now + POLICY.pause(1, 0.5);
-                    self.waits.push(Wait::DeadLetter { lane, item, until });
+                    self.waits.push(Wait { item, lane, until, what: What::DeadLetter });
                     return Ok(());
                 } else {
                     step.history.report.dead_letters += 1;
                     self.settle(&item, step)?;
                 }
-                if !self.is(Sabotage::DeadLetterNotAwaited) {
+                if !self.is(Sabotage::DeadLetterNotAwaited) && !self.is(Sabotage::NotResumedAfterADeadLetter) {
                     self.lanes.resume(lane);
                 }
             }
@@ -172,7 +163,7 @@ impl Member {
     }
 
     fn settle(&mut self, item: &Item, step: &mut Step<'_>) -> Result<(), Violation> {
-        step.history.settle(item.tenure, item.record, step.now)?;
+        step.history.settle(item.tenure, item.record)?;
         if let Some(owned) = self.owned.get_mut(&item.tenure.partition).filter(|owned| owned.epoch == item.epoch) {
             owned.settled.push(item.record.offset);
         }
@@ -192,7 +183,8 @@ impl Member {
         for in_hand in hung {
             step.history.report.hung += 1;
             if self.is(Sabotage::LateAnswerSettles) {
-                self.waits.push(Wait::LateAnswer { item: in_hand.item, until: in_hand.began + DEADLINE * 2 });
+                let InHand { item, lane, began, .. } = in_hand;
+                self.waits.push(Wait { item, lane, until: began + DEADLINE * 2, what: What::LateAnswer });
             }
             self.finish(in_hand, End::Fails { transient: true }, step)?;
         }

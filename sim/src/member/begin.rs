@@ -1,9 +1,10 @@
 //! What the handler's actor does when it is woken: it sweeps, revives, cancels, takes what has ended, and begins what may run.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::attempts::{DEADLINE, End, InHand, MAX_ATTEMPTS};
-use super::{Item, Member, Step};
+use super::{Item, LANES_AT_ONCE, Member, Step};
 use crate::Sabotage;
 use crate::history::{Nature, Violation};
 
@@ -11,6 +12,8 @@ use crate::history::{Nature, Violation};
 const PANICKING_PERCENT: u64 = 3;
 const HANGING_PERCENT: u64 = 2;
 const FAILING_PERCENT: u64 = 20;
+/// By sabotage, whoever works for longer than this keeps others from being started.
+const OLD: Duration = Duration::from_millis(300);
 /// So many of a hundred failures are transient.
 const TRANSIENT_PERCENT: u64 = 80;
 
@@ -57,7 +60,10 @@ impl Member {
 
     /// Starts the next event that may run.
     fn start(&mut self, generation: u32, step: &mut Step<'_>) -> Result<(), Violation> {
-        let Some((lane, item)) = self.lanes.start() else { return Ok(()) };
+        if self.is(Sabotage::HungBlocksOthers) && self.in_hand.iter().any(|in_hand| in_hand.began + OLD < step.now) {
+            return self.check_idle();
+        }
+        let Some((lane, item)) = self.lanes.start() else { return self.check_idle() };
         if !self.may_start(&item) {
             self.answers.push_back(item.answer(self.is(Sabotage::GivenUpAsSettled)));
             self.lanes.release(lane);
@@ -69,7 +75,7 @@ impl Member {
         }
         let same_key = |other: &Item| other.tenure == item.tenure && other.record.key == item.record.key;
         let busy = self.in_hand.iter().any(|in_hand| same_key(&in_hand.item))
-            || self.waits.iter().any(|wait| wait.letter().is_some_and(same_key));
+            || self.waits.iter().any(|wait| wait.is_letter() && same_key(&wait.item));
         if busy {
             return Err(Violation::TwoOfAKey(partition, offset));
         }
@@ -80,13 +86,29 @@ impl Member {
         if self.held {
             return Err(Violation::StartedWhileHeld(partition, offset));
         }
-        step.history.start(item.tenure, offset, MAX_ATTEMPTS, step.now)?;
+        step.history.start(item.tenure, offset, MAX_ATTEMPTS)?;
         let (end, takes) = self.fate(&item, step);
         self.in_hand.push(InHand { generation, began: step.now, lane, item, end, ends: takes.map(|it| step.now + it) });
         if self.is(Sabotage::LaneReleasedAtTheStart) {
             self.lanes.release(lane);
         }
         Ok(())
+    }
+
+    /// Nothing can be started: whatever is here waits behind something of its own key, or as many run as may.
+    fn check_idle(&mut self) -> Result<(), Violation> {
+        if self.lanes.running() >= LANES_AT_ONCE {
+            return Ok(());
+        }
+        let key = |item: &Item| (item.tenure.partition, item.record.key);
+        let busy: HashSet<_> = self
+            .in_hand
+            .iter()
+            .map(|in_hand| key(&in_hand.item))
+            .chain(self.waits.iter().map(|wait| key(&wait.item)))
+            .collect();
+        let free = self.lanes.items_mut().find(|item| !busy.contains(&key(item)));
+        free.map_or(Ok(()), |item| Err(Violation::Blocked(item.tenure.partition, item.record.offset)))
     }
 
     /// How a call will end, and after how long, if ever.

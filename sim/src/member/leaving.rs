@@ -193,7 +193,7 @@ impl Member {
         let Some(owned) = self.end(partition, step) else { return };
         let is_of = |item: &super::Item| item.tenure == owned.tenure;
         let working = self.in_hand.iter().any(|in_hand| is_of(&in_hand.item))
-            || self.waits.iter().any(|wait| wait.letter().is_some_and(is_of));
+            || self.waits.iter().any(|wait| wait.is_letter() && is_of(&wait.item));
         self.outbox.released.push(Released { owned, clean, working });
     }
 
@@ -201,7 +201,7 @@ impl Member {
         let owned = self.owned.remove(&partition)?;
         self.intake.end(owned.slot);
         self.lease.end_some();
-        step.history.ended(owned.tenure, step.now);
+        step.history.ended(owned.tenure);
         Some(owned)
     }
 

@@ -18,8 +18,8 @@ const PARTITIONS: usize = 3;
 const KEYS: usize = 8;
 const RECORDS_PER_PARTITION: usize = 40;
 const STEPS: usize = 1_200;
-/// Nothing fails any more after the steps; by then all must be settled and committed.
-const HEALING_STEPS: usize = 4_000;
+/// Nothing fails any more after the steps; after so many more, some 40 s, all must be settled and committed.
+const HEALING_STEPS: usize = 2_000;
 /// A step takes up to so long.
 const LONGEST_STEP_MS: usize = 40;
 /// Metadata of a commit in every other world: some bytes, so that partitions are held back because of it.
@@ -99,7 +99,8 @@ impl World {
         if let Some((partition, offset)) = (0..PARTITIONS).find_map(uncommitted) {
             return Some(Violation::NeverCommitted(partition, offset));
         }
-        self.members.iter().flatten().any(Member::is_busy).then_some(Violation::CreditsLost)
+        let busy = |at: &usize| self.members[*at].as_ref().is_some_and(Member::is_busy);
+        self.members().into_iter().find(busy).map(Violation::NeverAtRest)
     }
 
     fn step(&mut self, faults: bool) -> Result<(), Violation> {
