@@ -44,6 +44,8 @@ report! {
     restarts: "consumers that began anew",
     /// Members that were told to stop.
     stops: "stops",
+    /// Consumers' threads that had to wait.
+    stalls: "stalls of a consumer's thread",
     /// Members that stood still.
     freezes: "freezes",
     /// Partitions that had a new owner when the old one thawed.

@@ -24,6 +24,9 @@ impl Member {
     /// Brings the turn one phase further.
     pub(crate) fn turn(&mut self, step: &mut Step<'_>) -> Result<(), Violation> {
         let now = step.now;
+        if now < self.stalled_until {
+            return Ok(());
+        }
         self.phase = match self.phase {
             Phase::Lease => {
                 let turn = self.membership.turn(now, !self.owned.is_empty());
@@ -122,7 +125,11 @@ impl Member {
     fn event(&mut self, event: GroupEvent, step: &mut Step<'_>) {
         step.history.changed(self.number, step.now);
         match event {
-            GroupEvent::Assigned { tenure, committed } => self.assigned(tenure, committed, step),
+            GroupEvent::Assigned { partitions } => {
+                for (tenure, committed) in partitions {
+                    self.assigned(tenure, committed, step);
+                }
+            }
             GroupEvent::Revoked { partitions } => self.begin_leaving(partitions, step),
             GroupEvent::Lost => self.lost(step),
         }

@@ -82,8 +82,8 @@ pub(crate) struct Owned {
 /// What the group tells a member.
 #[derive(Clone, Debug)]
 pub(crate) enum GroupEvent {
-    /// A partition comes, with what the broker has of it.
-    Assigned { tenure: Tenure, committed: Option<(i64, String)> },
+    /// Partitions come, each with what the broker has of it.
+    Assigned { partitions: Vec<(Tenure, Option<(i64, String)>)> },
     /// Partitions are to be given away.
     Revoked { partitions: Vec<usize> },
     /// All is another's, or will be.
@@ -147,6 +147,8 @@ pub(crate) struct Member {
     // What the world does to it.
     /// Nothing of it runs, since when and until when.
     pub(crate) frozen: Option<(Instant, Instant)>,
+    /// Its consumer's thread waits for something until then; all else goes on.
+    pub(crate) stalled_until: Instant,
     /// It does not reach the broker until then.
     pub(crate) cut_until: Option<Instant>,
     /// Its handler panics at everything until then.
@@ -184,6 +186,7 @@ impl Member {
             life: Life::new(),
             ends: 0,
             frozen: None,
+            stalled_until: now,
             cut_until: None,
             broken_until: now,
         }
@@ -218,6 +221,11 @@ impl Member {
             let takes = Duration::from_millis(step.rng.below(20) as u64);
             self.sweeps.push_back(step.now + takes);
         }
+    }
+
+    /// Whether it has answered all that the group told it. A client hears of one change at a time.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.inbox.is_empty() && self.leaving.is_empty()
     }
 
     /// Whether it stands still.

@@ -1,5 +1,6 @@
 //! The group's coordinator: who is a member, who owns a partition, and who is told when that changes.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use actors::delivery::membership::LEASE;
@@ -110,11 +111,14 @@ impl World {
     /// Partitions without an owner go to somebody who is awake and heard of.
     pub(super) fn assign(&mut self) {
         let can_take = |at: &usize| {
-            let member = self.members[*at].as_ref();
-            let ready = |member: &Member| !member.is_frozen() && member.cut_until.is_none() && !member.is_draining();
-            self.sessions[*at].joined && member.is_some_and(ready)
+            let ready = |member: &Member| {
+                let reached = !member.is_frozen() && member.cut_until.is_none();
+                reached && !member.is_draining() && member.has_answered()
+            };
+            self.sessions[*at].joined && self.members[*at].as_ref().is_some_and(ready)
         };
         let ready: Vec<usize> = self.members().into_iter().filter(can_take).collect();
+        let mut given: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         for partition in 0..PARTITIONS {
             if self.owners[partition] != Owner::Nobody {
                 continue;
@@ -122,11 +126,13 @@ impl World {
             let Some(to) = self.rng.pick(&ready) else { return };
             self.generations[partition] += 1;
             let tenure = Tenure { partition, generation: self.generations[partition] };
-            let committed = self.broker.committed(partition);
             self.history.trace(&[1, partition as u64, to as u64]);
             self.history.given(tenure);
-            self.tell(to, GroupEvent::Assigned { tenure, committed });
             self.owners[partition] = Owner::Owns(to);
+            given.entry(to).or_default().push((tenure, self.broker.committed(partition)));
+        }
+        for (to, partitions) in given {
+            self.tell(to, GroupEvent::Assigned { partitions });
         }
     }
 
@@ -140,7 +146,9 @@ impl World {
     /// Asks an owner to give a partition away.
     pub(super) fn move_partition(&mut self) {
         let partition = self.rng.below(PARTITIONS);
-        if let Owner::Owns(from) = self.owners[partition] {
+        if let Owner::Owns(from) = self.owners[partition]
+            && self.members[from].as_ref().is_some_and(Member::has_answered)
+        {
             self.owners[partition] = Owner::Leaves(from);
             self.tell(from, GroupEvent::Revoked { partitions: vec![partition] });
         }

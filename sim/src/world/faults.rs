@@ -52,8 +52,8 @@ impl World {
             69..79 => self.pause_or_resume(at),
             79..86 => self.break_handler(at),
             86..92 => self.rebalance(),
-            92..96 => self.restart_consumer(at),
-            _ => {}
+            92..95 => self.restart_consumer(at),
+            _ => self.stall(at),
         }
     }
 
@@ -85,6 +85,15 @@ impl World {
         if let Some(member) = self.members[at].as_mut().filter(|member| !member.is_frozen()) {
             member.frozen = Some((self.now, until));
             self.history.report.freezes += 1;
+        }
+    }
+
+    /// A call into the client takes long, or the thread does not get its turn.
+    fn stall(&mut self, at: usize) {
+        let until = self.now + self.for_a_while() / 2;
+        if let Some(member) = self.members[at].as_mut() {
+            member.stalled_until = until;
+            self.history.report.stalls += 1;
         }
     }
 
@@ -151,6 +160,7 @@ impl World {
         for member in self.members.iter_mut().flatten() {
             member.pause_topic(false);
             member.cut_until = None;
+            member.stalled_until = self.now;
             member.broken_until = self.now;
             member.frozen = member.frozen.map(|(since, _)| (since, self.now));
         }
