@@ -35,6 +35,7 @@ impl PollLoop {
             let assignment = Assignment::new(topic.as_str().into(), *partition, slot, epoch);
             if let Some(before) = self.assignments.insert(slot, Arc::new(assignment)) {
                 before.end();
+                self.parts.lease.end_some();
             }
         }
         self.last = None;
