@@ -188,7 +188,11 @@ impl PollLoop {
             std::thread::sleep(RESTART_PAUSE * self.restarts.max(1));
             let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
             match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
-                Ok(source) => return Ok(Self { source, ..self }),
+                Ok(source) => {
+                    // Nothing of it is of before; and the handlers, who may have seen the lease end, are to be woken.
+                    let membership = Membership::new(Instant::now());
+                    return Ok(Self { source, membership, sweep_wanted: true, ..self });
+                }
                 Err(refused) => error = refused,
             }
         }

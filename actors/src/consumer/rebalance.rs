@@ -36,6 +36,7 @@ impl PollLoop {
             let assignment = Assignment::new(topic.as_str().into(), *partition, slot, epoch);
             if let Some(before) = self.assignments.insert(slot, Arc::new(assignment)) {
                 before.end();
+                self.parts.lease.end_some();
             }
         }
         self.last = None;
@@ -174,6 +175,7 @@ impl PollLoop {
                 assignment.end();
             }
         }
+        self.parts.lease.end_some();
         self.last = None;
     }
 

@@ -45,18 +45,25 @@ impl Intake {
             assigned.committed = Some(committing.offset);
             assigned.latest = Some(committing.name);
             assigned.known_changes = committing.changes;
+        } else {
+            // Where it only said again what the broker has, nothing else would bring another one.
+            assigned.say_again = true;
         }
     }
 
     /// The next commit says everything again, also what the broker has. Returns the number of the last commit before it,
     /// and whether there is anything to say.
     pub fn say_again(&mut self) -> (u64, bool) {
-        let mut any = false;
         for assigned in self.slots.iter_mut().filter_map(|slot| slot.assigned.as_mut()) {
             assigned.say_again = true;
-            any |= assigned.frontier.position().is_some();
         }
-        (self.last_commit, any)
+        (self.last_commit, self.can_say())
+    }
+
+    /// Whether there is anything that could be said again.
+    #[must_use]
+    pub fn can_say(&self) -> bool {
+        self.current().any(|(_, _, assigned)| assigned.frontier.position().is_some())
     }
 
     /// Whether a slot has something that the broker does not have.
@@ -125,7 +132,10 @@ mod tests {
         let (last, any) = intake.say_again();
         let again = intake.begin_commit(all);
         assert!(any && again.0 > last && offsets(&again) == [1]);
-        intake.commit_answered(slot, again.0, true);
+        intake.commit_answered(slot, again.0, false);
+        let once_more = intake.begin_commit(all);
+        assert_eq!(offsets(&once_more), [1], "a refusal answers nothing");
+        intake.commit_answered(slot, once_more.0, true);
         assert!(intake.begin_commit(all).1.is_empty());
     }
 }
