@@ -92,6 +92,10 @@ sabotages! {
     LateAnswerSettles => SettledTwice,
     /// What was started of a partition goes on when it has moved.
     MovedNotCancelled => WorkedOnAfterTheEnd,
+    /// What has moved is cancelled when the sweep comes, which may be after the lease is renewed.
+    MovedCancelledBySweepsAlone => WorkedOnAfterTheEnd,
+    /// There is nothing to ask the broker with any more, and the member waits for its answer.
+    WaitsForAnAnswerToNothing => Stuck,
     /// A new handler counts the attempts from the beginning.
     AttemptsResetByARestart => TooManyAttempts,
     /// A restart forgives the failures before it.

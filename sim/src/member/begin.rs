@@ -29,7 +29,7 @@ impl Member {
             return Ok(());
         }
         let ends = self.lease.ends();
-        if std::mem::replace(&mut self.ends, ends) != ends {
+        if std::mem::replace(&mut self.ends, ends) != ends && !self.is(Sabotage::MovedCancelledBySweepsAlone) {
             self.cancel_ended(step);
         }
         self.cancel_hung(step)?;

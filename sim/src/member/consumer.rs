@@ -92,7 +92,7 @@ impl Member {
                 self.pace.hurry(now);
             }
             Turn::Doubtful => {
-                if !self.intake.can_say() {
+                if !self.intake.can_say() && !self.is(Sabotage::WaitsForAnAnswerToNothing) {
                     self.membership.cannot_ask();
                 }
             }
