@@ -131,11 +131,12 @@ struct Kept {
 const ABSENT: u16 = u16::MAX;
 
 impl Segment {
-    fn push(&mut self, at: Timestamp, message: &Message<'_>) {
+    fn push(&mut self, at_us: i64, message: &Message<'_>) {
         let text = u32::try_from(self.text.len()).expect("a segment's text is at most some hundred kilobytes");
         let record = &message.record;
+        let named = record.has_headers();
         let entry = Kept {
-            at_us: at.as_microsecond(),
+            at_us,
             offset: record.offset(),
             duration_us: u32::try_from(message.duration.as_micros()).unwrap_or(u32::MAX),
             text,
@@ -143,8 +144,8 @@ impl Segment {
             attempt: message.attempt,
             route: self.route(record.topic(), message.handler),
             key: self.write(record.key()),
-            id: self.write(given_id_of(record).map(str::as_bytes)),
-            correlation_id: self.write(given_correlation_id_of(record).map(str::as_bytes)),
+            id: self.write(named.then(|| given_id_of(record)).flatten().map(str::as_bytes)),
+            correlation_id: self.write(named.then(|| given_correlation_id_of(record)).flatten().map(str::as_bytes)),
             error: self.write(message.error.map(str::as_bytes)),
             outcome: message.outcome,
         };
@@ -152,7 +153,9 @@ impl Segment {
     }
 
     fn route(&mut self, topic: &Arc<str>, handler: &'static str) -> u16 {
-        let known = self.routes.iter().rposition(|route| route.0 == *topic && route.1 == handler);
+        // Of a name that lies in two places there are two entries, and both are right.
+        let same = |route: &(Arc<str>, &'static str)| route.0 == *topic && std::ptr::eq(route.1, handler);
+        let known = self.routes.iter().rposition(same);
         let index = known.unwrap_or_else(|| {
             self.routes.push((Arc::clone(topic), handler));
             self.routes.len() - 1
@@ -211,8 +214,8 @@ impl Default for Inspector {
 }
 
 impl Inspector {
-    /// Keeps a message; the oldest ones go when the ring is full.
-    pub fn keep(&self, at: Timestamp, message: &Message<'_>) {
+    /// Keeps a message of an attempt that ended so many microseconds after the epoch; the oldest ones go when the ring is full.
+    pub fn keep(&self, at_us: i64, message: &Message<'_>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let Ring { segments, followed } = &mut *ring;
         if segments.back().is_none_or(|segment| segment.entries.len() >= SEGMENT_MESSAGES) {
@@ -225,7 +228,7 @@ impl Inspector {
             segments.push_back(next);
         }
         let Some(segment) = segments.back_mut() else { return };
-        segment.push(at, message);
+        segment.push(at_us, message);
         if *followed {
             *followed = self.live.receiver_count() > 0;
             let shown = segment.messages().next();
@@ -276,7 +279,7 @@ mod tests {
         let batch = batch(offset, id);
         let (record, duration) = (batch.record(0), Duration::from_micros(5));
         let message = Message { record, handler: "H", outcome, attempt: 1, duration, error };
-        inspector.keep(Timestamp::UNIX_EPOCH, &message);
+        inspector.keep(0, &message);
     }
 
     #[test]

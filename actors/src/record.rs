@@ -245,6 +245,12 @@ impl<'a> Record<'a> {
         Headers { rest: self.batch.slice(self.entry.headers).unwrap_or_default() }
     }
 
+    /// Whether it has headers.
+    #[must_use]
+    pub fn has_headers(&self) -> bool {
+        self.entry.headers.len > 0
+    }
+
     /// The last header of that name, as Kafka's clients read it; `None` also where its value is null.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {

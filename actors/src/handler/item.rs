@@ -1,7 +1,6 @@
 //! A record on its way through a handler's actor, and what one call to the handler works on.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::invoke::Run;
 use crate::answer::Answer;
@@ -50,6 +49,7 @@ impl Item {
 pub(super) struct InHand {
     /// Of the handler that was called.
     pub(super) generation: u32,
-    pub(super) began: Instant,
+    /// Nanoseconds after the clock's origin.
+    pub(super) began_ns: u64,
     pub(super) items: Run<(LaneKey, Item)>,
 }

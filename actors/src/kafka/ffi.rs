@@ -380,7 +380,9 @@ mod tests {
         while counts.len() < 3 && Instant::now() < deadline {
             consumer.read(10, Duration::from_millis(100), |message| {
                 let Some(wire) = message.raw().wire_headers() else {
-                    panic!("this is another librdkafka: read its rdkafka_msg.h, and set the layout and its version here");
+                    panic!(
+                        "this is another librdkafka: read its rdkafka_msg.h, and set the layout and its version here"
+                    );
                 };
                 let wire: Vec<(Vec<u8>, Option<Vec<u8>>)> =
                     wire.map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
