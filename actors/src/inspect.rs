@@ -134,15 +134,18 @@ impl Segment {
     fn push(&mut self, at_us: i64, message: &Message<'_>) {
         let text = u32::try_from(self.text.len()).expect("a segment's text is at most some hundred kilobytes");
         let record = &message.record;
-        let named = record.has_headers();
+        let (assignment, named) = (record.assignment(), record.has_headers());
+        // Not `as_micros`, which has 128 bits.
+        let duration_us =
+            message.duration.as_secs().saturating_mul(1_000_000) + u64::from(message.duration.subsec_micros());
         let entry = Kept {
             at_us,
             offset: record.offset(),
-            duration_us: u32::try_from(message.duration.as_micros()).unwrap_or(u32::MAX),
+            duration_us: u32::try_from(duration_us).unwrap_or(u32::MAX),
             text,
-            partition: record.partition(),
+            partition: assignment.partition,
             attempt: message.attempt,
-            route: self.route(record.topic(), message.handler),
+            route: self.route(&assignment.topic, message.handler),
             key: self.write(record.key()),
             id: self.write(named.then(|| given_id_of(record)).flatten().map(str::as_bytes)),
             correlation_id: self.write(named.then(|| given_correlation_id_of(record)).flatten().map(str::as_bytes)),

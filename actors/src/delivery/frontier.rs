@@ -131,9 +131,9 @@ impl Frontier {
         self.charged_bytes -= before.map_or(0, |before| charge(before, offset));
         self.charged_bytes -= after.map_or(1, |after| charge(offset, after));
         self.charged_bytes += before.map_or(0, |before| after.map_or(1, |after| charge(before, after)));
-        // Shifts the shorter side, and it is nearly always the front.
-        let bytes = self.unsettled.remove(index).map_or(0, |entry| entry.bytes);
-        self.answered(bytes)
+        // It is nearly always the front; elsewhere this shifts the shorter side.
+        let settled = if index == 0 { self.unsettled.pop_front() } else { self.unsettled.remove(index) };
+        self.answered(settled.map_or(0, |entry| entry.bytes))
     }
 
     /// The record is not going to be started in this assignment; the frontier does not pass it.

@@ -113,8 +113,9 @@ impl<'a> RawMessage<'a> {
     /// The headers as they came; `None` where this library does not know where they lie.
     fn wire_headers(&self) -> Option<WireHeaders<'a>> {
         let whole = self.whole?;
+        // Where there are none, their number is all: one byte.
         let length = usize::try_from(whole.wire_headers_len).unwrap_or(0);
-        Some(WireHeaders::new(if length > 0 { bytes(whole.wire_headers, length)? } else { &[] }))
+        Some(WireHeaders::new(if length > 1 { bytes(whole.wire_headers, length)? } else { &[] }))
     }
 
     /// The headers as librdkafka has them.
