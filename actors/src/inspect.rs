@@ -94,7 +94,9 @@ pub struct Inspector {
 
 #[derive(Debug, Default)]
 struct Ring {
-    segments: VecDeque<Segment>,
+    /// Is written to.
+    current: Segment,
+    full: VecDeque<Segment>,
     /// Whether somebody may follow: asking the stream itself takes its lock.
     followed: bool,
 }
@@ -220,21 +222,20 @@ impl Inspector {
     /// Keeps a message of an attempt that ended so many microseconds after the epoch; the oldest ones go when the ring is full.
     pub fn keep(&self, at_us: i64, message: &Message<'_>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ring { segments, followed } = &mut *ring;
-        if segments.back().is_none_or(|segment| segment.entries.len() >= SEGMENT_MESSAGES) {
+        let Ring { current, full, followed } = &mut *ring;
+        if current.entries.len() >= SEGMENT_MESSAGES {
             // The oldest segment's memory becomes the newest's.
-            let full = segments.len() > KEPT_MESSAGES / SEGMENT_MESSAGES;
-            let mut next = if full { segments.pop_front().unwrap_or_default() } else { Segment::default() };
+            let none_goes = full.len() < KEPT_MESSAGES / SEGMENT_MESSAGES;
+            let mut next = if none_goes { Segment::default() } else { full.pop_front().unwrap_or_default() };
             next.entries.clear();
             next.text.clear();
             next.routes.clear();
-            segments.push_back(next);
+            full.push_back(std::mem::replace(current, next));
         }
-        let Some(segment) = segments.back_mut() else { return };
-        segment.push(at_us, message);
+        current.push(at_us, message);
         if *followed {
             *followed = self.live.receiver_count() > 0;
-            let shown = segment.messages().next();
+            let shown = current.messages().next();
             drop(ring);
             if let Some(shown) = shown {
                 // An error means that nobody follows any more.
@@ -248,7 +249,8 @@ impl Inspector {
     pub fn find(&self, query: &Query) -> Vec<RoutedMessage> {
         let limit = query.limit.unwrap_or(100);
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = ring.segments.iter().rev().flat_map(Segment::messages).take(KEPT_MESSAGES);
+        let segments = std::iter::once(&ring.current).chain(ring.full.iter().rev());
+        let all = segments.flat_map(Segment::messages).take(KEPT_MESSAGES);
         all.filter(|message| query.matches(message)).take(limit).collect()
     }
 

@@ -24,6 +24,7 @@ pub struct LaneKey(u64);
 impl LaneKey {
     /// The lane of a record of the partition that `seed` names.
     #[must_use]
+    #[inline]
     pub fn of(seed: PartitionSeed, offset: i64, key: Option<&[u8]>, unkeyed: Unkeyed) -> Self {
         let mut hasher = FxHasher::default();
         seed.hash(&mut hasher);

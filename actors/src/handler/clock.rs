@@ -25,6 +25,7 @@ impl Clock {
         clock
     }
 
+    #[inline]
     pub(super) fn tick(&mut self) {
         self.now = Instant::now();
         let passed = self.now.saturating_duration_since(self.origin);
@@ -38,6 +39,7 @@ impl Clock {
     }
 
     /// The wall clock at the last tick, in microseconds since the epoch.
+    #[inline]
     pub(super) fn at_us(&self) -> i64 {
         self.origin_us + (self.now_ns / 1_000).cast_signed()
     }

@@ -20,10 +20,12 @@ pub(super) struct Item {
 pub type Place = (u32, u32, i64);
 
 impl Item {
+    #[inline]
     pub(super) fn record(&self) -> Record<'_> {
         self.batch.record(self.index as usize)
     }
 
+    #[inline]
     pub(super) fn may_start(&self) -> bool {
         self.record().assignment().is_open()
     }
@@ -33,12 +35,14 @@ impl Item {
         self.record().assignment().has_ended()
     }
 
+    #[inline]
     pub(super) fn place(&self) -> Place {
         let record = self.record();
         let assignment = record.assignment();
         (assignment.slot, assignment.epoch, record.offset())
     }
 
+    #[inline]
     pub(super) fn answer(&self, settled: bool) -> Answer {
         let (slot, epoch, offset) = self.place();
         Answer { slot, epoch, offset, settled }
