@@ -198,6 +198,35 @@ fn a_consumers_actor_that_panics_over_the_order_to_drain_still_drains_and_commit
     });
 }
 
+#[test]
+fn every_actor_is_seen_with_its_state() {
+    actix::System::new().block_on(async {
+        let broker = broker();
+        let routes = [Ledger::default().route(TOPIC), Ledger::default().route("other")];
+        let service = service_of(&broker, &[("HTTP_WORKERS", "1")], routes);
+        let known = || service.health().actors().into_iter().map(|actor| (actor.path, actor.state)).collect::<Vec<_>>();
+        let expected = [
+            "http-0/producer",
+            "producer",
+            "shard-0/consumer",
+            "shard-0/consumer/thread",
+            "shard-0/handlers/Writes/other",
+            "shard-0/handlers/Writes/steps",
+            "shard-0/producer",
+            "shard-0/router",
+        ];
+        let all = expected.map(|path| (path.to_owned(), ActorState::Running));
+        wait_for("all of them", || known() == all).await;
+        Publisher::new(&broker).publish(&step(0)).await;
+        wait_for("what they did", || {
+            let handled = |path| status(&service, path).handled;
+            handled("shard-0/router") == 1 && handled(THREAD) == 1 && handled("shard-0/handlers/Writes/steps") == 1
+        })
+        .await;
+        service.stop().await;
+    });
+}
+
 const AROUND: &str = "shard-0/handlers/Writes";
 
 #[test]
