@@ -12,25 +12,28 @@ pub struct Lease {
     /// Nanoseconds after `origin`.
     until: AtomicU64,
     held: AtomicBool,
+    /// How often something that was held became another's.
+    ends: AtomicU64,
 }
 
 impl Lease {
     /// A lease that has ended.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { origin: now, until: AtomicU64::new(0), held: AtomicBool::new(false) }
+        Self { origin: now, until: AtomicU64::new(0), held: AtomicBool::new(false), ends: AtomicU64::new(0) }
     }
 
     /// It holds until then.
     pub fn renew(&self, until: Instant) {
-        // Relaxed: whoever reads an older value finds it ended too early, and never too late.
-        self.until.store(self.nanos(until), Ordering::Relaxed);
+        // Whoever reads an older value finds it ended too early, and never too late. Release: whoever reads this one knows
+        // of what ended before.
+        self.until.store(self.nanos(until), Ordering::Release);
     }
 
     /// Whether it holds.
     #[must_use]
     pub fn holds(&self, now: Instant) -> bool {
-        self.nanos(now) < self.until.load(Ordering::Relaxed)
+        self.nanos(now) < self.until.load(Ordering::Acquire)
     }
 
     /// Nothing more is started while it is held; what was started goes on.
@@ -42,6 +45,18 @@ impl Lease {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// Something that was held is another's from now on. Whoever acts under this lease looks at it before he goes on:
+    /// where it was lost in a standstill, the lease may be renewed before any message about that has come.
+    pub fn end_some(&self) {
+        self.ends.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often that was.
+    #[must_use]
+    pub fn ends(&self) -> u64 {
+        self.ends.load(Ordering::Acquire)
     }
 
     fn nanos(&self, at: Instant) -> u64 {
@@ -63,5 +78,15 @@ mod tests {
         lease.renew(begin + Duration::from_secs(3));
         assert!(lease.holds(begin) && lease.holds(begin + Duration::from_millis(2_999)));
         assert!(!lease.holds(begin + Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn whoever_finds_it_renewed_finds_what_ended_before_too() {
+        let begin = Instant::now();
+        let lease = Lease::new(begin);
+        let seen = lease.ends();
+        lease.end_some();
+        lease.renew(begin + Duration::from_secs(3));
+        assert!(lease.holds(begin) && lease.ends() != seen);
     }
 }

@@ -136,6 +136,8 @@ pub struct PartitionStatus {
     pub frontier: Option<i64>,
     /// The last offset the broker acknowledged, in this assignment.
     pub committed: Option<i64>,
+    /// The last offset that was noted beside the group's commits while these were not taken, in this assignment.
+    pub noted: Option<i64>,
     /// Offset of the next record to be written.
     pub high_watermark: Option<i64>,
     /// Records not settled.

@@ -27,6 +27,12 @@ impl Rng {
         self.next() % 100 < chance
     }
 
+    /// A number in 0..1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        let bits = self.next() & u64::from(u32::MAX);
+        f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
+    }
+
     /// One of them, if there is one.
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
         if from.is_empty() { None } else { Some(from[self.below(from.len())]) }

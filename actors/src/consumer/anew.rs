@@ -33,11 +33,12 @@ impl PollLoop {
         self.intake = self.intake.anew(config.max_in_flight_records, config.max_in_flight_bytes);
         self.leaving.clear();
         self.watermarks.clear();
-        (self.last, self.reachable, self.held) = (None, None, false);
+        (self.last, self.reachable, self.held, self.waits_for_the_group) = (None, None, false, false);
         (self.record_size, self.stalls) = (RecordSize::default(), Stalls::default());
         self.membership = Membership::new(now);
         self.batch = self.parts.pool.batch();
         self.pace.forget();
+        self.note_pace.forget();
         self.sweep();
         self.state = ConsumerState::Joining;
         self.write_status();

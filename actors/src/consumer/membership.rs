@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::poll::PollLoop;
-use crate::delivery::membership::{LEASE, Turn};
+use crate::delivery::membership::Turn;
 use crate::journal::{MembershipConfirmed, MembershipDoubted};
 
 impl PollLoop {
@@ -26,7 +26,7 @@ impl PollLoop {
 
     /// Stops and resumes what is started, with what the broker says of our progress.
     pub(super) fn hold_or_go_on(&mut self, now: Instant) {
-        let held = self.pace.holds(now) && self.intake.has_uncommitted();
+        let held = self.pace.holds(now) && self.is_unheard(now);
         if held == self.held {
             return;
         }
@@ -39,9 +39,9 @@ impl PollLoop {
 
     fn act(&mut self, turn: Turn, now: Instant) {
         match turn {
-            Turn::Certain => self.parts.lease.renew(now + LEASE),
+            Turn::Certain => self.parts.lease.renew(self.membership.lease_until()),
             Turn::CertainAgain => {
-                self.parts.lease.renew(now + LEASE);
+                self.parts.lease.renew(self.membership.lease_until());
                 self.sweep();
             }
             Turn::Doubted { gap } => {
@@ -50,7 +50,11 @@ impl PollLoop {
                 self.membership.ask(last_commit, can_ask);
                 self.pace.hurry(now);
             }
-            Turn::Doubtful => {}
+            Turn::Doubtful => {
+                if !self.intake.can_say() {
+                    self.membership.cannot_ask();
+                }
+            }
         }
     }
 }

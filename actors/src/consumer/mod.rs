@@ -3,6 +3,7 @@
 mod anew;
 mod hold;
 mod membership;
+mod notes;
 mod poll;
 mod rebalance;
 mod report;

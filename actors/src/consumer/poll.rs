@@ -12,20 +12,21 @@ use tokio::sync::oneshot;
 
 use actix::dev::SendError;
 
+use super::notes::NOTE_INTERVAL;
 use super::room::RecordSize;
 use super::stall::Stalls;
 use super::take_in::{InARow, LeftOut, take_in};
 use super::{Command, ConsumerParts};
 use crate::assignment::Assignment;
 use crate::delivery::commit_pace::CommitPace;
-use crate::delivery::intake::{Commit, Effect, Intake};
+use crate::delivery::intake::{Effect, Intake};
 use crate::delivery::membership::Membership;
 use crate::delivery::progress_codec::MAX_METADATA_BYTES;
 use crate::guard::guarded;
 use crate::journal::{
     BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
 };
-use crate::kafka::{CommitAnswer, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
+use crate::kafka::{CommitAnswer, Notes, Source, SourceError, SourceEvent, TopicPartition};
 use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ConsumerState;
@@ -83,9 +84,14 @@ pub(super) struct PollLoop {
     pub(super) stalls: Stalls,
     pub(super) watermarks: HashMap<TopicPartition, (Option<i64>, Option<i64>)>,
     pub(super) reachable: Option<(Instant, bool)>,
+    /// As measured: it waits for others in a rebalance.
+    pub(super) waits_for_the_group: bool,
     pub(super) state: ConsumerState,
     pub(super) next_events: Instant,
     pub(super) pace: CommitPace,
+    /// None where nothing that is noted would outlive this process.
+    pub(super) notes: Option<Notes>,
+    pub(super) note_pace: CommitPace,
     /// Nothing is read or started until the broker confirms our progress.
     pub(super) held: bool,
     pub(super) next_status: Instant,
@@ -117,9 +123,12 @@ impl PollLoop {
             stalls: Stalls::default(),
             watermarks: HashMap::new(),
             reachable: None,
+            waits_for_the_group: false,
             state: ConsumerState::Joining,
             next_events: now,
             pace: CommitPace::new(now, parts.config.commit_interval),
+            notes: Notes::open(&parts.kafka)?,
+            note_pace: CommitPace::new(now, NOTE_INTERVAL),
             held: false,
             next_status: now,
             draining: None,
@@ -138,18 +147,18 @@ impl PollLoop {
         }
         this.state = ConsumerState::Stopped;
         this.write_status();
-        let left = // Closing would wait for commits whose answer has not come.
-        this.is_free() && this.pace.unanswered() == 0;
-        let Self { source, draining, .. } = this;
+        // Closing would wait for commits and notes whose answer has not come.
+        let left = this.is_free() && this.pace.unanswered() + this.note_pace.unanswered() == 0;
+        let Self { source, notes, draining, .. } = this;
         let done = draining.and_then(|draining| draining.done);
         // Closing tells the coordinator goodbye, and whoever waits for the drain waits for that too. Where the broker
         // does not answer, closing may take longer than anybody wants to wait.
         if left {
-            drop(source);
+            drop((source, notes));
             done.map(|done| done.send(()));
         } else {
             done.map(|done| done.send(()));
-            drop(source);
+            drop((source, notes));
         }
         Ok(())
     }
@@ -179,7 +188,11 @@ impl PollLoop {
             std::thread::sleep(RESTART_PAUSE * self.restarts.max(1));
             let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
             match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
-                Ok(source) => return Ok(Self { source, ..self }),
+                Ok(source) => {
+                    // Nothing of it is of before; and the handlers, who may have seen the lease end, are to be woken.
+                    let membership = Membership::new(Instant::now());
+                    return Ok(Self { source, membership, sweep_wanted: true, ..self });
+                }
                 Err(refused) => error = refused,
             }
         }
@@ -206,6 +219,7 @@ impl PollLoop {
         if self.pace.is_due(now) {
             self.commit(|_| true);
         }
+        self.note(now);
         self.hold_or_go_on(now);
         self.advance_leaving(now)?;
         if now >= self.next_status {
@@ -320,7 +334,8 @@ impl PollLoop {
                 self.begin_leaving(partitions, patience);
                 Ok(())
             }
-            SourceEvent::Measured { reachable, watermarks } => {
+            SourceEvent::Measured { reachable, waits, watermarks } => {
+                self.waits_for_the_group = waits;
                 self.watermarks =
                     watermarks.into_iter().map(|(partition, high, lag)| (partition, (high, lag))).collect();
                 if self.reachable.is_none_or(|(_, before)| before != reachable) {
@@ -338,13 +353,7 @@ impl PollLoop {
             return;
         }
         let slots: Vec<u32> = commits.iter().map(|commit| commit.slot).collect();
-        let offsets: Vec<PartitionOffset> = commits
-            .into_iter()
-            .map(|Commit { slot, offset, metadata }| {
-                let (topic, partition) = self.intake.partition(slot);
-                PartitionOffset { topic: topic.to_owned(), partition, offset, metadata }
-            })
-            .collect();
+        let offsets = self.offsets_of(commits);
         let sent = self.source.commit(number, &offsets);
         if sent.is_ok() {
             self.pace.sent(number, Instant::now());
@@ -358,7 +367,7 @@ impl PollLoop {
     }
 
     pub(super) fn take_commit_answers(&mut self) {
-        while let Some(answers) = self.source.commit_answers(Duration::ZERO) {
+        while let Some(answers) = self.source.commit_answers() {
             let accepted = answers.iter().filter(|answer| answer.error.is_none()).count();
             if accepted > 0 {
                 self.parts.journal.write(Committed { partitions: accepted });

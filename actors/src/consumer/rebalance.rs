@@ -15,9 +15,10 @@ use crate::status::ConsumerState;
 
 /// A final commit that is not answered by then is given up: its records are repeated.
 const FINAL_COMMIT_DEADLINE: Duration = Duration::from_secs(2);
-/// A whole member that leaves waits so long after the deadline of its drain for what it has settled to be committed. In a
-/// rebalance that is stuck behind a dead member, the broker takes nothing before that one's session is over.
-const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(3);
+/// A whole member that leaves waits so long after the deadline of its drain for what it has settled to be committed or
+/// noted, and for a rebalance that waits for somebody else: to leave in its middle is to undo it. The coordinator hears of it
+/// when the rebalance is over, before anybody got what it brought, and it begins anew.
+const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// Between attempts at a final commit that was refused.
 const FINAL_COMMIT_PAUSE: Duration = Duration::from_millis(50);
 /// While partitions leave, what is not started of them is given up so often.
@@ -35,11 +36,14 @@ impl PollLoop {
             let assignment = Assignment::new(topic.as_str().into(), *partition, slot, epoch);
             if let Some(before) = self.assignments.insert(slot, Arc::new(assignment)) {
                 before.end();
+                self.parts.lease.end_some();
             }
         }
         self.last = None;
+        self.waits_for_the_group = false;
         self.pace.restless(Instant::now());
         self.resume(partitions);
+        self.recall(partitions);
         self.source.accept(partitions)?;
         if self.draining.is_none() {
             self.state = ConsumerState::Assigned;
@@ -129,8 +133,8 @@ impl PollLoop {
                 self.leaving.push(leaving);
                 continue;
             };
-            let uncommitted = leaving.slots.iter().any(|slot| self.intake.is_uncommitted(*slot));
-            if uncommitted && now < until {
+            let said = leaving.slots.iter().all(|slot| self.is_said(*slot, now));
+            if !said && now < until {
                 if now >= leaving.next_commit {
                     leaving.next_commit = now + FINAL_COMMIT_PAUSE;
                     self.commit(|slot| leaving.slots.contains(&slot));
@@ -145,12 +149,13 @@ impl PollLoop {
             self.journal_rebalance(Change::Revoked, &leaving.partitions);
             self.write_status();
         }
+        let said = self.intake.slots().iter().all(|slot| self.is_said(*slot, now));
         if let Some(draining) = &mut self.draining
             && self.leaving.is_empty()
             && draining.left_at.is_none()
             && (self.intake.in_flight_in_all() == 0 || now >= draining.deadline)
             // Once it has asked to leave, the group takes nothing of it any more.
-            && (!self.intake.has_uncommitted() || now >= draining.deadline + LAST_COMMIT_PATIENCE)
+            && (said && !self.waits_for_the_group || now >= draining.deadline + GROUP_PATIENCE)
         {
             draining.left_at = Some(now);
             self.source.leave();
@@ -170,6 +175,7 @@ impl PollLoop {
                 assignment.end();
             }
         }
+        self.parts.lease.end_some();
         self.last = None;
     }
 

@@ -46,6 +46,7 @@ impl PollLoop {
                     epoch: at.epoch,
                     frontier: at.position,
                     committed: at.committed,
+                    noted: at.noted,
                     high_watermark,
                     lag,
                     in_flight: at.in_flight,

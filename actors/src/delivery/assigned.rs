@@ -2,6 +2,7 @@
 
 use super::frontier::Frontier;
 use super::hold::{Hold, PauseCause};
+use super::note::CommitName;
 
 #[derive(Debug, Default)]
 pub(super) struct Assigned {
@@ -17,6 +18,13 @@ pub(super) struct Assigned {
     pub(super) say_again: bool,
     /// A commit that is not answered yet.
     pub(super) committing: Option<Committing>,
+    /// The last commit that the group is known to have: what a note goes on from.
+    pub(super) latest: Option<CommitName>,
+    /// A note that is not answered yet, and how many changes the last one said that was taken.
+    pub(super) noting: Option<Noting>,
+    pub(super) noted_changes: u64,
+    /// The offset that it said.
+    pub(super) noted: Option<i64>,
     pub(super) hold: Hold,
     /// Why the source was told to pause it.
     pub(super) paused: Option<PauseCause>,
@@ -24,6 +32,14 @@ pub(super) struct Assigned {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Committing {
+    pub(super) number: u64,
+    pub(super) offset: i64,
+    pub(super) changes: u64,
+    pub(super) name: CommitName,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noting {
     pub(super) number: u64,
     pub(super) offset: i64,
     pub(super) changes: u64,
@@ -37,5 +53,11 @@ impl Assigned {
         // An assignment never takes back what it committed.
         let news = self.frontier.changes() > self.known_changes || self.say_again;
         (position >= known && news).then_some(position)
+    }
+
+    /// The offset to note, where something is settled that neither a commit nor a note says.
+    pub(super) fn unsaid(&self) -> Option<i64> {
+        let news = self.frontier.changes() > self.known_changes.max(self.noted_changes);
+        self.uncommitted().filter(|_| news)
     }
 }

@@ -95,10 +95,16 @@ impl CommitPace {
         self.refused = false;
     }
 
-    /// Whether nothing more is to be started: the broker refused the last commit, or does not answer one.
-    pub fn holds(&mut self, now: Instant) -> bool {
+    /// Whether the broker refused the last commit, or does not answer one.
+    #[must_use]
+    pub fn is_troubled(&self, now: Instant) -> bool {
         let late = |(_, sent): &(u64, Instant)| now.saturating_duration_since(*sent) > self.round_trip.patience();
-        if !self.refused && !self.sent.front().is_some_and(late) {
+        self.refused || self.sent.front().is_some_and(late)
+    }
+
+    /// Whether nothing more is to be started: it is troubled, and has not been for too long.
+    pub fn holds(&mut self, now: Instant) -> bool {
+        if !self.is_troubled(now) {
             self.held_since = None;
             return false;
         }

@@ -2,6 +2,7 @@
 
 use super::assigned::Committing;
 use super::intake::{Intake, to_u32};
+use super::note::CommitName;
 use super::progress_codec::encode;
 
 /// An offset to commit.
@@ -28,7 +29,8 @@ impl Intake {
             let Some(offset) = assigned.uncommitted().filter(|_| assigned.committing.is_none()) else { continue };
             let metadata = encode(offset, assigned.frontier.settled_above().into_iter(), self.max_metadata_bytes);
             assigned.say_again = false;
-            assigned.committing = Some(Committing { number, offset, changes: assigned.frontier.changes() });
+            let (name, changes) = (CommitName::of(offset, &metadata), assigned.frontier.changes());
+            assigned.committing = Some(Committing { number, offset, changes, name });
             commits.push(Commit { slot, offset, metadata });
         }
         (number, commits)
@@ -41,31 +43,33 @@ impl Intake {
         let Some(committing) = assigned.committing.take_if(|committing| committing.number == number) else { return };
         if accepted {
             assigned.committed = Some(committing.offset);
+            assigned.latest = Some(committing.name);
             assigned.known_changes = committing.changes;
+        } else {
+            // Where it only said again what the broker has, nothing else would bring another one.
+            assigned.say_again = true;
         }
     }
 
     /// The next commit says everything again, also what the broker has. Returns the number of the last commit before it,
     /// and whether there is anything to say.
     pub fn say_again(&mut self) -> (u64, bool) {
-        let mut any = false;
         for assigned in self.slots.iter_mut().filter_map(|slot| slot.assigned.as_mut()) {
             assigned.say_again = true;
-            any |= assigned.frontier.position().is_some();
         }
-        (self.last_commit, any)
+        (self.last_commit, self.can_say())
+    }
+
+    /// Whether there is anything that could be said again.
+    #[must_use]
+    pub fn can_say(&self) -> bool {
+        self.current().any(|(_, _, assigned)| assigned.frontier.position().is_some())
     }
 
     /// Whether a slot has something that the broker does not have.
     #[must_use]
     pub fn is_uncommitted(&self, slot: u32) -> bool {
         self.at(slot).is_some_and(|assigned| assigned.uncommitted().is_some())
-    }
-
-    /// Whether any slot has something that the broker does not have.
-    #[must_use]
-    pub fn has_uncommitted(&self) -> bool {
-        self.current().any(|(_, _, assigned)| assigned.uncommitted().is_some())
     }
 }
 
@@ -128,7 +132,10 @@ mod tests {
         let (last, any) = intake.say_again();
         let again = intake.begin_commit(all);
         assert!(any && again.0 > last && offsets(&again) == [1]);
-        intake.commit_answered(slot, again.0, true);
+        intake.commit_answered(slot, again.0, false);
+        let once_more = intake.begin_commit(all);
+        assert_eq!(offsets(&once_more), [1], "a refusal answers nothing");
+        intake.commit_answered(slot, once_more.0, true);
         assert!(intake.begin_commit(all).1.is_empty());
     }
 }

@@ -90,6 +90,26 @@ impl Frontier {
         Self { before: settled.into(), resumed_at: base, passed: base, before_bytes, ..Self::default() }
     }
 
+    /// Adds runs that are settled too, whoever said it; to be called before the first record.
+    pub fn recall(&mut self, settled: impl IntoIterator<Item = Range<i64>>) {
+        let mut runs: Vec<Range<i64>> = self.before.drain(..).chain(settled).filter(|run| !run.is_empty()).collect();
+        runs.sort_unstable_by_key(|run| run.start);
+        let mut united: Vec<Range<i64>> = Vec::with_capacity(runs.len());
+        for run in runs {
+            match united.last_mut().filter(|last| last.end >= run.start) {
+                Some(last) => last.end = last.end.max(run.end),
+                None => united.push(run),
+            }
+        }
+        *self = Self::resume(self.resumed_at, united);
+    }
+
+    /// Where it went on from: the offset that was committed.
+    #[must_use]
+    pub fn resumed_at(&self) -> i64 {
+        self.resumed_at
+    }
+
     /// Tracks a polled record. One that went back is not tracked: its partition begins anew.
     #[must_use]
     pub fn track(&mut self, offset: i64, bytes: u32) -> Tracking {

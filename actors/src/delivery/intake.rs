@@ -8,6 +8,7 @@ use super::credits::Credits;
 pub use super::frontier::Tracking;
 use super::frontier::{Answered, Frontier};
 use super::hold::PauseCause;
+use super::note::CommitName;
 use super::progress_codec::{DecodeError, decode, max_runs_bytes};
 use crate::answer::Answer;
 
@@ -24,6 +25,7 @@ pub struct Intake {
     pub(super) paused_topics: [BTreeSet<String>; PauseCause::ALL.len()],
     last_epoch: u32,
     pub(super) last_commit: u64,
+    pub(super) last_note: u64,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub struct Standing<'a> {
     pub position: Option<i64>,
     /// The last offset the broker said it has, in this assignment.
     pub committed: Option<i64>,
+    /// The last offset that was noted beside the group's commits, in this assignment.
+    pub noted: Option<i64>,
     /// Records on their way.
     pub in_flight: usize,
     /// Why it is paused at the source, where it is.
@@ -86,6 +90,7 @@ impl Intake {
             paused_topics: Default::default(),
             last_epoch: 0,
             last_commit: 0,
+            last_note: 0,
         }
     }
 
@@ -93,10 +98,10 @@ impl Intake {
     /// so, and epochs and commits are numbered on, so that what was begun before is known to be stale.
     #[must_use]
     pub fn anew(self, limit_records: usize, limit_bytes: usize) -> Self {
-        let Self { slots, max_metadata_bytes, paused_topics, last_epoch, last_commit, .. } = self;
+        let Self { slots, max_metadata_bytes, paused_topics, last_epoch, last_commit, last_note, .. } = self;
         let slots = slots.into_iter().map(|slot| Slot { assigned: None, ..slot }).collect();
         let new = Self::new(limit_records, limit_bytes, max_metadata_bytes);
-        Self { slots, paused_topics, last_epoch, last_commit, ..new }
+        Self { slots, paused_topics, last_epoch, last_commit, last_note, ..new }
     }
 
     /// A partition comes. Returns its slot and the new epoch. Whatever it still held from before is forgotten.
@@ -117,11 +122,12 @@ impl Intake {
     /// # Errors
     /// When the metadata cannot be read: then everything from the committed offset on is handled again.
     pub fn resume(&mut self, slot: u32, from: &Resume) -> Result<(), DecodeError> {
-        let settled = decode(from.offset, &from.metadata)?;
+        let settled = decode(from.offset, &from.metadata);
         if let Some(assigned) = self.assigned(slot) {
-            assigned.frontier = Frontier::resume(from.offset, settled);
+            assigned.latest = Some(CommitName::of(from.offset, &from.metadata));
+            assigned.frontier = Frontier::resume(from.offset, settled.as_ref().cloned().unwrap_or_default());
         }
-        Ok(())
+        settled.map(drop)
     }
 
     /// The slot of a partition that is or was assigned.
@@ -221,6 +227,7 @@ impl Intake {
             epoch: assigned.epoch,
             position: assigned.frontier.position(),
             committed: assigned.committed,
+            noted: assigned.noted,
             in_flight: assigned.frontier.owned().0,
             paused: assigned.paused,
         })

@@ -26,6 +26,9 @@ struct Doubt {
     last_commit: u64,
     /// Whether there is anything to commit.
     can_ask: bool,
+    /// Whether anything was assigned at the gap. Where nothing was, what comes may be of before the gap all the same: the
+    /// client's thread may have heard of it, and this one not yet.
+    held: bool,
 }
 
 /// What a turn found.
@@ -55,15 +58,15 @@ impl Membership {
     pub fn turn(&mut self, now: Instant, holds: bool) -> Turn {
         let gap = now.saturating_duration_since(self.last_turn);
         self.last_turn = now;
-        if gap >= LEASE && holds {
-            self.doubt = Some(Doubt { since: now, last_commit: u64::MAX, can_ask: true });
+        if gap >= LEASE {
+            self.doubt = Some(Doubt { since: now, last_commit: u64::MAX, can_ask: true, held: holds });
             return Turn::Doubted { gap };
         }
         match self.doubt {
             None if gap >= WAKE_AFTER => Turn::CertainAgain,
             None => Turn::Certain,
             // What it held was lost or given up: there is nothing left to be wrong about.
-            Some(_) if !holds => self.certain_again(),
+            Some(doubt) if doubt.held && !holds => self.certain_again(),
             Some(doubt) if !doubt.can_ask && now >= doubt.since + NOTICED_AFTER => self.certain_again(),
             Some(_) => Turn::Doubtful,
         }
@@ -77,10 +80,24 @@ impl Membership {
         }
     }
 
+    /// There is nothing any more to ask the broker with: what could be committed has gone.
+    pub fn cannot_ask(&mut self) {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.can_ask = false;
+        }
+    }
+
     /// The broker accepted a commit of this member. One that was sent after the gap says that it still is one.
     pub fn commit_accepted(&mut self, number: u64) -> Option<Turn> {
         let doubt = self.doubt?;
         (number > doubt.last_commit).then(|| self.certain_again())
+    }
+
+    /// Until when the lease is to be renewed: from the last turn on, also where a commit is accepted later. Between the
+    /// turn and that answer the process may have stood still once more.
+    #[must_use]
+    pub fn lease_until(&self) -> Instant {
+        self.last_turn + LEASE
     }
 
     /// Whether it is in doubt: nothing is to be read, started or finished.
@@ -135,6 +152,40 @@ mod tests {
         let turns = (10..=14).map(|second| member.turn(begin + seconds(second), true)).collect::<Vec<_>>();
         let doubtful = Turn::Doubtful;
         assert_eq!(turns, [doubtful, doubtful, doubtful, doubtful, Turn::CertainAgain]);
+    }
+
+    #[test]
+    fn an_answer_that_is_found_after_another_gap_renews_the_lease_from_before_that_gap() {
+        let begin = Instant::now();
+        let mut member = Membership::new(begin);
+        assert!(matches!(member.turn(begin + seconds(9), true), Turn::Doubted { .. }));
+        member.ask(7, true);
+        // It stands still again in the middle of the turn, and finds the answer in the socket at second 20.
+        assert_eq!(member.commit_accepted(8), Some(Turn::CertainAgain));
+        assert_eq!(member.lease_until(), begin + seconds(9) + LEASE);
+        assert!(matches!(member.turn(begin + seconds(20), true), Turn::Doubted { .. }));
+    }
+
+    #[test]
+    fn where_what_could_be_asked_with_has_gone_the_doubt_ends_like_one_that_had_nothing() {
+        let begin = Instant::now();
+        let mut member = Membership::new(begin);
+        assert!(matches!(member.turn(begin + seconds(9), true), Turn::Doubted { .. }));
+        member.ask(7, true);
+        assert_eq!([11, 13, 15].map(|second| member.turn(begin + seconds(second), true)), [Turn::Doubtful; 3]);
+        member.cannot_ask();
+        assert_eq!(member.turn(begin + seconds(15), true), Turn::CertainAgain);
+    }
+
+    #[test]
+    fn what_is_assigned_after_a_gap_may_be_of_before_it_and_is_doubted_too() {
+        let begin = Instant::now();
+        let mut member = Membership::new(begin);
+        assert!(matches!(member.turn(begin + seconds(9), false), Turn::Doubted { .. }));
+        member.ask(0, false);
+        assert_eq!(member.turn(begin + seconds(10), true), Turn::Doubtful, "it comes out of the client's queue");
+        assert_eq!([11, 13].map(|second| member.turn(begin + seconds(second), true)), [Turn::Doubtful; 2]);
+        assert_eq!(member.turn(begin + seconds(14), true), Turn::CertainAgain);
     }
 
     #[test]

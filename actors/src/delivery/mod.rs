@@ -4,7 +4,7 @@
 
 mod assigned;
 pub mod commit_pace;
-mod commits;
+pub mod commits;
 pub mod credits;
 pub mod dead_letter;
 pub mod frontier;
@@ -12,6 +12,7 @@ pub mod hold;
 pub mod intake;
 pub mod lanes;
 pub mod membership;
+pub mod note;
 pub mod progress_codec;
 pub mod restart_budget;
 pub mod retry;

@@ -134,7 +134,7 @@ fn base64_len(bytes: usize) -> usize {
     (bytes * 4).div_ceil(3)
 }
 
-fn write_base64(text: &mut String, bytes: &[u8]) {
+pub(super) fn write_base64(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.chunks(3) {
         let [first, second, third] = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
         let group = first << 16 | second << 8 | third;
@@ -145,7 +145,7 @@ fn write_base64(text: &mut String, bytes: &[u8]) {
     }
 }
 
-fn read_base64(text: &str) -> Option<Vec<u8>> {
+pub(super) fn read_base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
     for chunk in text.as_bytes().chunks(4) {
         let mut group = 0u32;

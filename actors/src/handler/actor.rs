@@ -112,6 +112,8 @@ pub(crate) struct HandlerActor<I: Invoke> {
     /// Records that came and went since waiting ones were compacted.
     pub(super) since_compacted: usize,
     pub(super) clock: Clock,
+    /// What had ended when it looked last.
+    pub(super) ends: u64,
     pub(super) counted: [u64; Outcome::ALL.len()],
 }
 
@@ -142,6 +144,7 @@ impl<I: Invoke> HandlerActor<I> {
             answers: Vec::new(),
             since_compacted: 0,
             clock: Clock::start(),
+            ends: 0,
             counted: [0; Outcome::ALL.len()],
         }
     }
@@ -158,6 +161,7 @@ impl<I: Invoke> HandlerActor<I> {
         // To make a handler is to act on nothing that this member holds.
         self.revive(cx);
         while self.may_act() {
+            self.cancel_moved();
             self.cancel_hung(cx);
             self.revive(cx);
             while let task::Poll::Ready(Some(waited)) = self.waits.poll_next_unpin(cx) {

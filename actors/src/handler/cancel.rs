@@ -36,6 +36,14 @@ impl<I: Invoke> HandlerActor<I> {
         }
     }
 
+    /// Cancels what has moved since it looked last, where the sweep has not come yet: nothing of it goes on.
+    pub(super) fn cancel_moved(&mut self) {
+        let ends = self.around.lease.ends();
+        if std::mem::replace(&mut self.ends, ends) != ends {
+            self.cancel_ended();
+        }
+    }
+
     /// Cancels calls that work on records which are somebody else's now; what else they worked on goes back to its lane.
     pub(super) fn cancel_ended(&mut self) {
         let cancelled = self.runs.cancel(&mut |in_hand| in_hand.items.iter().any(|(_, item)| item.has_ended()));

@@ -204,6 +204,52 @@ impl Entry for CommitFailed<'_> {
     }
 }
 
+/// Progress that the group takes no commit of was noted beside it.
+pub struct NotesTaken {
+    /// Partitions that were noted.
+    pub partitions: usize,
+}
+
+impl Entry for NotesTaken {
+    fn write(&self, service: &Arc<str>) {
+        debug!(%service, partitions = self.partitions, "progress noted beside the group");
+        counter!("notes_total", "service" => service.clone()).increment(1);
+    }
+}
+
+/// A note was refused or not answered; it is repeated from a newer snapshot.
+pub struct NotesRefused<'a> {
+    /// Why.
+    pub error: &'a dyn fmt::Display,
+    /// Whether the one before was, too.
+    pub again: bool,
+}
+
+impl Entry for NotesRefused<'_> {
+    fn write(&self, service: &Arc<str>) {
+        let Self { error, again } = self;
+        if *again {
+            debug!(%service, %error, "progress not noted");
+        } else {
+            warn!(%service, %error, "progress not noted beside the group, which takes no commits");
+        }
+        counter!("notes_failed_total", "service" => service.clone()).increment(1);
+    }
+}
+
+/// Notes of earlier owners told of progress that the group's commits do not have.
+pub struct NotesRead {
+    /// Partitions that they were of.
+    pub partitions: usize,
+}
+
+impl Entry for NotesRead {
+    fn write(&self, service: &Arc<str>) {
+        info!(%service, partitions = self.partitions, "goes on from notes beside the group's commits");
+        counter!("notes_read_total", "service" => service.clone()).increment(1);
+    }
+}
+
 /// The consumer met an error it could not go on from; it leaves the group and joins again.
 pub struct ConsumerRestarted<'a> {
     /// Why.

@@ -61,8 +61,11 @@ impl fmt::Debug for KafkaConfig {
     }
 }
 
+/// Ends the name of the group that keeps the notes of a group.
+pub const NOTES_SUFFIX: &str = ".progress";
+
 /// Properties that the delivery guarantees stand on; passing them through is refused.
-const OURS: [&str; 9] = [
+const OURS: [&str; 8] = [
     "bootstrap.servers",
     "group.id",
     "group.instance.id",
@@ -71,7 +74,6 @@ const OURS: [&str; 9] = [
     "enable.idempotence",
     "acks",
     "request.required.acks",
-    "partition.assignment.strategy",
 ];
 
 /// Why a property can't be passed through, or `None` where librdkafka takes it.
@@ -168,6 +170,20 @@ impl KafkaConfig {
             }
         }
         self.pass_through(config)
+    }
+
+    /// For [`Notes`](super::Notes): a group's client that never joins it.
+    pub(super) fn notes(&self) -> ClientConfig {
+        let mut config = self.common();
+        config.set("statistics.interval.ms", "0");
+        for (name, value) in self.properties.iter().filter(|(name, _)| !name.starts_with("group.")) {
+            config.set(name, value);
+        }
+        config
+            .set("group.id", format!("{}{NOTES_SUFFIX}", self.group))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false");
+        config
     }
 
     const SESSION_TIMEOUT_MS: &'static str = "6000";

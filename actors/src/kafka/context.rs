@@ -46,7 +46,7 @@ impl ClientContext for SourceContext {
 
     fn stats_raw(&self, json: &[u8]) {
         let Some(statistics) = Statistics::parse(json) else { return };
-        let reachable = statistics.reachable();
+        let (reachable, waits) = (statistics.reachable(), statistics.waits_for_the_group());
         let watermarks = statistics
             .partitions()
             .into_iter()
@@ -54,7 +54,7 @@ impl ClientContext for SourceContext {
                 (TopicPartition { topic, partition }, high_watermark, lag)
             })
             .collect();
-        self.send(SourceEvent::Measured { reachable, watermarks });
+        self.send(SourceEvent::Measured { reachable, waits, watermarks });
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -199,12 +199,11 @@ impl<C: ConsumerContext> QueuedConsumer<C> {
         if started == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(started.into()) }
     }
 
-    /// The next answered commit: its number and the answers, waiting up to `wait`.
-    pub(super) fn commit_answers(&self, wait: Duration) -> Option<(u64, Vec<RawCommitAnswer>)> {
-        let wait_ms = c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX);
+    /// The next answered commit: its number and the answers. Never waits.
+    pub(super) fn commit_answers(&self) -> Option<(u64, Vec<RawCommitAnswer>)> {
         // SAFETY: the queue is live; the event is ours until it is destroyed, and the list in it lives as long.
         unsafe {
-            let event = sys::rd_kafka_queue_poll(self.commits.as_ptr(), wait_ms);
+            let event = sys::rd_kafka_queue_poll(self.commits.as_ptr(), 0);
             if event.is_null() {
                 return None;
             }
@@ -263,7 +262,7 @@ impl<C: ConsumerContext> Drop for QueuedConsumer<C> {
             }
         }
         while self.read(MAX_BATCH_RECORDS, Duration::ZERO, |_| {}) > 0 {}
-        while self.commit_answers(Duration::ZERO).is_some() {}
+        while self.commit_answers().is_some() {}
         // SAFETY: both are live and used by nobody else; the consumer is dropped after this.
         unsafe {
             sys::rd_kafka_queue_destroy(self.records.as_ptr());

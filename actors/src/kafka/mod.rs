@@ -7,15 +7,19 @@ mod embedded;
 // librdkafka's queue API has no safe binding, and it makes the pipeline 1.4 to 1.7 times as fast as one poll per record.
 #[allow(unsafe_code)]
 mod ffi;
+mod notes;
+mod offsets;
 mod sink;
 mod source;
 mod statistics;
 mod topics;
 
 pub(crate) use config::property_problem;
-pub use config::{Broker, KafkaConfig};
+pub use config::{Broker, KafkaConfig, NOTES_SUFFIX};
 pub use embedded::EmbeddedBroker;
+pub use notes::Notes;
+pub use offsets::{CommitAnswer, PartitionOffset};
 pub use sink::{Delivery, PublishError, Reply, Sink, SinkEvent};
-pub use source::{CommitAnswer, Message, PartitionOffset, Source, SourceError, SourceEvent, TopicPartition};
+pub use source::{Message, Source, SourceError, SourceEvent, TopicPartition};
 pub(crate) use statistics::MEASUREMENT_VALID;
 pub use topics::{TopicSpec, TopicsError, ensure_topics};

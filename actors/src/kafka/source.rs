@@ -13,6 +13,7 @@ use super::aside::SetAside;
 use super::config::KafkaConfig;
 use super::context::SourceContext;
 use super::ffi::{QueuedConsumer, RawMessage};
+use super::offsets::{CommitAnswer, PartitionOffset, commit, commit_answers, committed, list_of};
 use crate::journal::{ClientError, Journal};
 use crate::record::RawRecord;
 
@@ -23,30 +24,6 @@ pub struct TopicPartition {
     pub topic: String,
     /// Partition number.
     pub partition: i32,
-}
-
-/// An offset of a partition, as it is committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionOffset {
-    /// Topic.
-    pub topic: String,
-    /// Partition number.
-    pub partition: i32,
-    /// Offset.
-    pub offset: i64,
-    /// What is committed with it; ASCII.
-    pub metadata: String,
-}
-
-/// The broker's answer for one partition of a commit.
-#[derive(Debug)]
-pub struct CommitAnswer {
-    /// Number of the commit.
-    pub number: u64,
-    /// The partition.
-    pub partition: TopicPartition,
-    /// Why it was refused.
-    pub error: Option<RDKafkaErrorCode>,
 }
 
 /// What happened besides records.
@@ -65,6 +42,8 @@ pub enum SourceEvent {
     Measured {
         /// Whether a broker is connected and answers.
         reachable: bool,
+        /// Whether this member waits for others in a rebalance. Whatever it asks of the coordinator waits with it.
+        waits: bool,
         /// Per partition: the high watermark, and librdkafka's own lag.
         watermarks: Vec<(TopicPartition, Option<i64>, Option<i64>)>,
     },
@@ -314,17 +293,7 @@ impl Source {
     /// # Errors
     /// When the broker did not answer in time or refused.
     pub fn committed(&self, partitions: &[TopicPartition], wait: Duration) -> Result<Vec<PartitionOffset>, KafkaError> {
-        let committed = self.consumer.consumer().committed_offsets(list_of(partitions), wait)?;
-        let known = committed.elements().into_iter().filter_map(|element| match element.offset() {
-            Offset::Offset(offset) => Some(PartitionOffset {
-                topic: element.topic().to_owned(),
-                partition: element.partition(),
-                offset,
-                metadata: element.metadata().to_owned(),
-            }),
-            _ => None,
-        });
-        Ok(known.collect())
+        committed(&self.consumer, partitions, wait)
     }
 
     /// Begins a commit; the answers come out of [`commit_answers`](Self::commit_answers) under the same number.
@@ -332,25 +301,12 @@ impl Source {
     /// # Errors
     /// When it could not even be begun.
     pub fn commit(&mut self, number: u64, offsets: &[PartitionOffset]) -> Result<(), RDKafkaErrorCode> {
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for at in offsets {
-            let mut element = list.add_partition(&at.topic, at.partition);
-            // Refused only for offsets below zero that mean something special, which a frontier never is.
-            let _ = element.set_offset(Offset::Offset(at.offset));
-            element.set_metadata(&at.metadata);
-        }
-        self.consumer.commit(number, &list)
+        commit(&self.consumer, number, offsets)
     }
 
-    /// The answers of the next answered commit, waiting up to `wait`; `None` when there is none yet.
-    pub fn commit_answers(&mut self, wait: Duration) -> Option<Vec<CommitAnswer>> {
-        let (number, answers) = self.consumer.commit_answers(wait)?;
-        let answers = answers.into_iter().map(|answer| CommitAnswer {
-            number,
-            partition: TopicPartition { topic: answer.topic, partition: answer.partition },
-            error: answer.error,
-        });
-        Some(answers.collect())
+    /// The answers of the next answered commit; `None` when there is none yet.
+    pub fn commit_answers(&mut self) -> Option<Vec<CommitAnswer>> {
+        commit_answers(&self.consumer)
     }
 
     /// Begins to leave the group: what is assigned comes back as [`SourceEvent::Revoked`].
@@ -369,12 +325,4 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.consumer.consumer().context().close();
     }
-}
-
-fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add_partition(&partition.topic, partition.partition);
-    }
-    list
 }

@@ -16,6 +16,14 @@ pub(super) struct Statistics {
     brokers: HashMap<String, Broker>,
     #[serde(default)]
     topics: HashMap<String, Topic>,
+    #[serde(default)]
+    cgrp: Group,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Group {
+    #[serde(default)]
+    join_state: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,6 +77,11 @@ impl Statistics {
         self.brokers
             .values()
             .any(|broker| broker.state == "UP" && !(broker.waitresp_cnt > 0 && broker.rxidle > SILENT_MICROS))
+    }
+
+    /// Whether the client waits for others in a rebalance: it has asked to join, or for its assignment, without an answer.
+    pub(super) fn waits_for_the_group(&self) -> bool {
+        matches!(self.cgrp.join_state.as_str(), "wait-join" | "wait-metadata" | "wait-sync")
     }
 
     pub(super) fn partitions(self) -> Vec<PartitionStatistics> {

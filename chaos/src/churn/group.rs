@@ -26,7 +26,8 @@ pub(crate) struct Group {
     /// Told to leave, and since when.
     leaving: Vec<(Member, Instant)>,
     pub(crate) faults: Vec<Fault>,
-    started: usize,
+    /// By member.
+    places: Vec<usize>,
 }
 
 struct Member {
@@ -49,7 +50,7 @@ impl Group {
             members: Vec::new(),
             leaving: Vec::new(),
             faults: Vec::new(),
-            started: 0,
+            places: Vec::new(),
         }
     }
 
@@ -59,8 +60,8 @@ impl Group {
 
     /// Starts a member at a place of the group.
     pub(crate) fn start(&mut self, place: usize) {
-        let number = self.started;
-        self.started += 1;
+        let number = self.places.len();
+        self.places.push(place);
         let log = File::create(self.file(number, "log")).expect("a file in our own folder");
         let mut command = Command::new(std::env::current_exe().expect("our own program"));
         command.env_clear().current_dir(&self.folder).envs(self.variables.iter().cloned());
@@ -93,8 +94,13 @@ impl Group {
                 self.members[at].replaced = self.static_members;
             }
             Kind::Leave => self.leaving.push((self.members.remove(at), Instant::now())),
-            // Dropped, it is waited for.
-            Kind::Kill => drop(self.members.remove(at)),
+            Kind::Kill => {
+                // Dropped, it is waited for: until then it may have gone on.
+                drop(self.members.remove(at));
+                if let Some(fault) = self.faults.last_mut() {
+                    fault.until = monotonic();
+                }
+            }
         }
         self.start(place);
         format!("{kind} of member {number}")
@@ -140,13 +146,18 @@ impl Group {
     }
 
     pub(crate) fn handlings(&self) -> Vec<Handling> {
-        (0..self.started).flat_map(|member| member::read(member, &self.file(member, "ledger"))).collect()
+        (0..self.places.len()).flat_map(|member| member::read(member, &self.file(member, "ledger"))).collect()
+    }
+
+    /// By member: its instance id; empty where they have none.
+    pub(crate) fn ids(&self) -> &[usize] {
+        if self.static_members { &self.places } else { &[] }
     }
 
     /// Members that said so in their journal.
     pub(crate) fn that_said(&self, words: &str) -> Vec<usize> {
         let said =
             |member: &usize| std::fs::read_to_string(self.file(*member, "log")).is_ok_and(|log| log.contains(words));
-        (0..self.started).filter(said).collect()
+        (0..self.places.len()).filter(said).collect()
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Fault {
     pub(crate) kind: Kind,
     pub(crate) member: usize,
     pub(crate) at: u64,
-    /// When a frozen one was thawed.
+    /// When a frozen one was thawed, or a killed one was dead.
     pub(crate) until: u64,
 }
 
@@ -49,6 +49,9 @@ pub(crate) struct Verdict {
     pub(crate) at_once: usize,
     /// Finished by a member after it was thawed although another had finished it meanwhile.
     pub(crate) late: usize,
+    /// Handled by two that were awake under one instance id: one was thawed after another had taken its place, and the
+    /// group knows the id only. They push each other out, and neither hears of it before it asks the broker again.
+    pub(crate) by_twins: usize,
     pub(crate) longest_stall: Duration,
     pub(crate) stalled_partition: i32,
 }
@@ -59,7 +62,26 @@ impl Verdict {
     }
 }
 
-pub(crate) fn judge(fed: &[Fed], handlings: &[Handling], faults: &[Fault]) -> Verdict {
+/// What befell whom, and which members had an instance id in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Story<'a> {
+    pub(crate) faults: &'a [Fault],
+    /// By member: its instance id; empty where they have none.
+    pub(crate) ids: &'a [usize],
+}
+
+impl Story<'_> {
+    /// Whether two handlings are of members of one id, of which one was thawed before the later began.
+    fn twins(&self, one: &Handling, other: &Handling) -> bool {
+        let id = |handling: &Handling| self.ids.get(handling.member);
+        let of_them = |fault: &&Fault| [one.member, other.member].contains(&fault.member);
+        let thawed = |fault: &Fault| fault.kind == Kind::Freeze && fault.until <= one.start.max(other.start);
+        id(one).is_some() && id(one) == id(other) && self.faults.iter().filter(of_them).any(thawed)
+    }
+}
+
+pub(crate) fn judge(fed: &[Fed], handlings: &[Handling], story: &Story<'_>) -> Verdict {
+    let faults = story.faults;
     let mut by_place: BTreeMap<Place, Vec<Handling>> = BTreeMap::new();
     for handling in handlings {
         by_place.entry(handling.place).or_default().push(*handling);
@@ -73,12 +95,16 @@ pub(crate) fn judge(fed: &[Fed], handlings: &[Handling], faults: &[Fault]) -> Ve
             first_finish.insert(*place, first.finish.unwrap_or_default());
             if finished.len() > 1 {
                 for again in &finished[1..] {
-                    *verdict.repeated.entry(cause(first, again, faults)).or_default() += 1;
+                    if finished.iter().any(|before| before.member != again.member && story.twins(before, again)) {
+                        verdict.by_twins += 1;
+                    } else {
+                        *verdict.repeated.entry(cause(first, again, faults)).or_default() += 1;
+                    }
                 }
             }
         }
-        verdict.at_once += usize::from(overlap(of_place));
-        verdict.late += finished.iter().filter(|handling| is_late(handling, of_place, faults)).count();
+        verdict.at_once += usize::from(overlap(of_place, story));
+        verdict.late += finished.iter().filter(|handling| is_late(handling, of_place, story)).count();
     }
     verdict.lost = fed.iter().filter(|fed| !first_finish.contains_key(&fed.place)).count();
     verdict.disordered = disordered(fed, &first_finish);
@@ -98,31 +124,36 @@ fn cause(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> {
     if of_again.any(over) { Some(Kind::Freeze) } else { befell(first, again, faults) }
 }
 
-/// What befell the one who had finished it before it was begun again.
+/// What befell the one who had finished it before it was begun again; the first thing, for it kept it from telling.
 fn befell(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> {
     let between = |fault: &&Fault| Some(fault.until) >= first.finish && fault.at <= again.start;
     let of_first = faults.iter().filter(|fault| fault.member == first.member).filter(between);
-    of_first.max_by_key(|fault| fault.at).map(|fault| fault.kind)
+    of_first.min_by_key(|fault| fault.at).map(|fault| fault.kind)
 }
 
 /// Whether two members worked on it at once. Without an end, a handling ended when it began: nobody knows better.
-fn overlap(of_place: &[Handling]) -> bool {
+fn overlap(of_place: &[Handling], story: &Story<'_>) -> bool {
     of_place.iter().enumerate().any(|(at, one)| {
         of_place[at + 1..].iter().any(|other| {
             let end = |handling: &Handling| handling.finish.unwrap_or(handling.start);
-            one.member != other.member && one.start < end(other) && other.start < end(one)
+            let at_once = one.start < end(other) && other.start < end(one);
+            one.member != other.member && at_once && !story.twins(one, other)
         })
     })
 }
 
-fn is_late(handling: &Handling, of_place: &[Handling], faults: &[Fault]) -> bool {
+fn is_late(handling: &Handling, of_place: &[Handling], story: &Story<'_>) -> bool {
+    let faults = story.faults;
     let frozen = faults.iter().filter(|fault| fault.kind == Kind::Freeze && fault.member == handling.member);
     let mut frozen = frozen.filter(|fault| Some(fault.until) < handling.finish);
     frozen.any(|fault| {
         of_place.iter().any(|other| {
             let meanwhile = other.member != handling.member && other.start > fault.at && other.finish < handling.finish;
             // What had befallen the other may have been reason enough to do it again.
-            meanwhile && other.finish.is_some() && befell(other, handling, faults).is_none()
+            meanwhile
+                && other.finish.is_some()
+                && !story.twins(handling, other)
+                && befell(other, handling, faults).is_none()
         })
     })
 }
@@ -171,6 +202,10 @@ fn longest_stall<'a>(fed: impl Iterator<Item = &'a Fed>, first_finish: &BTreeMap
 mod tests {
     use super::*;
 
+    fn judge(fed: &[Fed], handlings: &[Handling], faults: &[Fault]) -> Verdict {
+        super::judge(fed, handlings, &Story { faults, ids: &[] })
+    }
+
     fn fed(offset: i64, key: u32, at: u64) -> Fed {
         Fed { place: (0, offset), key, at }
     }
@@ -205,6 +240,26 @@ mod tests {
             assert_eq!(verdict.repeated, BTreeMap::from([(Some(kind), 1)]));
         }
         assert_eq!(judge(&[fed(0, 1, 10)], &repeat, &[]).repeated, BTreeMap::from([(None, 1)]));
+    }
+
+    #[test]
+    fn a_repeat_is_laid_to_the_first_thing_that_befell_the_one_who_had_finished_it() {
+        let repeat = [handled(0, 0, 11, 12), handled(1, 0, 50, 51)];
+        let faults = [fault(Kind::Freeze, 0, 20, 30), fault(Kind::Leave, 0, 40, 40)];
+        assert_eq!(judge(&[fed(0, 1, 10)], &repeat, &faults).repeated, BTreeMap::from([(Some(Kind::Freeze), 1)]));
+    }
+
+    #[test]
+    fn two_that_are_awake_under_one_instance_id_are_counted_apart() {
+        let all = [fed(0, 1, 10)];
+        let twice = [handled(0, 0, 11, 22), handled(1, 0, 12, 23)];
+        let judged = |faults: &[Fault], ids: &[usize]| super::judge(&all, &twice, &Story { faults, ids });
+        let thawed = judged(&[fault(Kind::Freeze, 0, 1, 10)], &[7, 7]);
+        assert_eq!((thawed.by_twins, thawed.repeats(), thawed.at_once), (1, 0, 0));
+        for (until, ids) in [(10, &[7, 8][..]), (10, &[]), (20, &[7, 7])] {
+            let verdict = judged(&[fault(Kind::Freeze, 0, 1, until)], ids);
+            assert_eq!((verdict.by_twins, verdict.repeats(), verdict.at_once), (0, 1, 1), "{until} {ids:?}");
+        }
     }
 
     #[test]

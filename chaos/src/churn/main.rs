@@ -26,7 +26,7 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
 use group::Group;
-use ledger::{Fed, judge};
+use ledger::{Fed, Story, judge};
 use plan::{Kind, plan};
 
 const PARTITIONS: i32 = 8;
@@ -218,7 +218,7 @@ fn wait_until_all_is_handled(group: &Group, fed: &[Fed]) -> bool {
 }
 
 fn evaluate(group: &Group, fed: &[Fed], protocol: &str, drained: bool, folder: tempfile::TempDir) -> ExitCode {
-    let verdict = judge(fed, &group.handlings(), &group.faults);
+    let verdict = judge(fed, &group.handlings(), &Story { faults: &group.faults, ids: group.ids() });
     let count = |kind: Kind| group.faults.iter().filter(|fault| fault.kind == kind).count();
     let percent =
         |count: usize| 100.0 * f64::from(u32::try_from(count).unwrap()) / f64::from(u32::try_from(fed.len()).unwrap());
@@ -243,6 +243,9 @@ fn evaluate(group: &Group, fed: &[Fed], protocol: &str, drained: bool, folder: t
         by(Some(Kind::Freeze)),
         by(None),
     );
+    if group.static_members {
+        println!("by two that were awake under one instance id {}", verdict.by_twins);
+    }
     println!("longest stall {:.1} s, of partition {}", verdict.longest_stall.as_secs_f64(), verdict.stalled_partition);
 
     let stall_limit = if protocol == "classic" { 15 } else { 8 };

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use actors::delivery::progress_codec;
+use actors::delivery::{note, progress_codec};
 
 use crate::kcat::Record;
 
@@ -63,7 +63,8 @@ impl Groups {
                 }
                 let metadata = if version >= 4 { value.compact_text()? } else { value.text()? };
                 let at_ms = value.long()?;
-                let settled_above = match progress_codec::decode(offset, &metadata) {
+                let progress = note::progress_of(&metadata).unwrap_or(&metadata);
+                let settled_above = match progress_codec::decode(offset, progress) {
                     Ok(runs) => runs,
                     Err(error) => return Some(Err(format!("{group}: metadata at {topic}/{partition}: {error}"))),
                 };

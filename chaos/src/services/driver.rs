@@ -31,7 +31,7 @@ const AVOIDED: Duration = Duration::from_secs(2);
 pub(crate) enum Fate {
     /// 200: it is in Kafka, here.
     Acknowledged { id: String, partition: i32, offset: i64 },
-    /// 503, or nobody listened: it is not in Kafka.
+    /// 503, or nobody listened: it is not in Kafka. Or 408, from a server that was frozen before it had read the request.
     NotSent,
     /// 504, or no answer: it may be in Kafka.
     Unknown,
@@ -133,7 +133,7 @@ fn fate(status: u16, body: &[u8]) -> Fate {
             })();
             place.map_or_else(strange, |(id, partition, offset)| Fate::Acknowledged { id, partition, offset })
         }
-        503 => Fate::NotSent,
+        408 | 503 => Fate::NotSent,
         504 => Fate::Unknown,
         _ => strange(),
     }
@@ -147,7 +147,7 @@ mod tests {
     fn an_answer_promises_a_place_or_nothing_or_is_strange() {
         let body = br#"{"data":{"id":"i","partition":3,"offset":4}}"#;
         assert_eq!(fate(200, body), Fate::Acknowledged { id: "i".into(), partition: 3, offset: 4 });
-        assert_eq!((fate(503, b"{}"), fate(504, b"{}")), (Fate::NotSent, Fate::Unknown));
+        assert_eq!([408, 503, 504].map(|status| fate(status, b"{}")), [Fate::NotSent, Fate::NotSent, Fate::Unknown]);
         assert_eq!(fate(200, b"{}"), Fate::Strange("200 {}".into()));
         assert_eq!(fate(502, b"refused"), Fate::Strange("502 refused".into()));
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use actors::kafka::NOTES_SUFFIX;
+
 use crate::check::{Evidence, distinct, is_garbage};
+use crate::coordinator::Commit;
 use crate::driver::Fate;
 use crate::journals::Journals;
 use crate::story::Told;
@@ -28,6 +31,8 @@ pub(crate) struct Counts {
     rebalances: usize,
     commits: usize,
     commits_with_progress: usize,
+    /// What the groups took no commit of, by partition.
+    notes: usize,
     /// Notifications that were published again, in the log.
     published_again: usize,
     journals: Journals,
@@ -40,7 +45,8 @@ impl Counts {
         let garbage = evidence.events.iter().filter(|record| is_garbage(record)).count();
         let logged = distinct(&evidence.events).len() - garbage;
         let notifications = distinct(&evidence.notifications).len();
-        let commits = &evidence.groups.commits;
+        let (notes, commits): (Vec<&Commit>, Vec<&Commit>) =
+            evidence.groups.commits.iter().partition(|commit| commit.group.ends_with(NOTES_SUFFIX));
         Self {
             seconds: usize::try_from(lasted.as_secs()).unwrap_or(usize::MAX),
             acknowledged: fates(|fate| matches!(fate, Fate::Acknowledged { .. })),
@@ -53,6 +59,7 @@ impl Counts {
             rebalances: evidence.groups.generations.len(),
             commits: commits.len(),
             commits_with_progress: commits.iter().filter(|commit| !commit.settled_above.is_empty()).count(),
+            notes: notes.len(),
             published_again: evidence.notifications.len() - notifications,
             journals,
             told,
@@ -99,6 +106,7 @@ impl Counts {
         println!("duplicates      {} recognised", journals.duplicates);
         println!("retries         {}", journals.retries);
         println!("commits         {}, {} with progress above the offset", self.commits, self.commits_with_progress);
+        println!("notes           {} beside the groups, which took no commits", self.notes);
         println!("recovery                                     times  median  longest");
         for (what, times) in &told.recoveries {
             let mut times = times.clone();

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use actors::event::header;
+use actors::kafka::NOTES_SUFFIX;
 use contracts::topic;
 
 use super::log::{is_garbage, origin};
@@ -28,12 +29,19 @@ pub(super) fn check(evidence: &Evidence, broken: &mut Broken) {
     {
         let below: BTreeMap<i32, Vec<i64>> = settled.iter().map(|(at, times)| (*at, latest_up_to(times))).collect();
         let mut last: BTreeMap<i32, i64> = BTreeMap::new();
-        for commit in evidence.groups.commits.iter().filter(|commit| commit.group == group && commit.topic == topic) {
+        for commit in evidence.groups.commits.iter().filter(|commit| commit.topic == topic) {
+            // A note says what is settled as a commit does, and is believed as one.
+            let is_note = commit.group.strip_suffix(NOTES_SUFFIX) == Some(group);
+            if !is_note && commit.group != group {
+                continue;
+            }
             let partition = commit.partition;
             let times = settled.get(&partition).map_or(&[][..], Vec::as_slice);
             let below = below.get(&partition).map_or(&[][..], Vec::as_slice);
             one(commit, times, below, broken);
-            last.insert(partition, commit.offset);
+            if !is_note {
+                last.insert(partition, commit.offset);
+            }
         }
         for (partition, times) in settled {
             let last = last.get(partition).copied().unwrap_or(0);

@@ -129,7 +129,9 @@ fn posts(evidence: &Evidence, broken: &mut Broken) {
             Fate::NotSent if !found.is_empty() => {
                 broken.add("what was refused is not in the log", mark);
             }
-            Fate::Strange(answer) => broken.add("a post is answered by 200, 503 or 504", format!("{mark}: {answer}")),
+            Fate::Strange(answer) => {
+                broken.add("a post is answered by 200, 408, 503 or 504", format!("{mark}: {answer}"))
+            }
             Fate::NotSent | Fate::Unknown => {}
         }
     }

@@ -125,7 +125,7 @@ fn a_post_that_is_there_twice_or_though_refused_or_that_nobody_made_is_found() {
     let foreign = broken_by(|run| run.events.push(event(4, 5)));
     assert!(foreign.contains(&"what is in the log was posted"), "{foreign:?}");
     let strange = broken_by(|run| run.posts[1].fate = Fate::Strange("500".into()));
-    assert_eq!(strange, ["a post is answered by 200, 503 or 504"]);
+    assert_eq!(strange, ["a post is answered by 200, 408, 503 or 504"]);
     let order = broken_by(|run| {
         (run.posts[0], run.posts[3]) = (acknowledged(0, 3), acknowledged(3, 0));
     });
@@ -177,8 +177,12 @@ fn a_commit_before_its_effect_is_found_in_the_offset_and_in_the_metadata() {
         commit("notification.events", 0, Some(1..3), 20),
     ];
     for early in commits {
-        let told = format!("{early:?}");
-        assert_eq!(broken_by(|run| run.groups.commits.insert(0, early)), promise, "{told}");
+        // A note is believed as a commit is.
+        let note = Commit { group: format!("{}.progress", early.group), ..early.clone() };
+        for early in [early, note] {
+            let told = format!("{early:?}");
+            assert_eq!(broken_by(|run| run.groups.commits.insert(0, early)), promise, "{told}");
+        }
     }
     for past_the_end in [commit("user.events", 5, None, 99), commit("user.events", 3, Some(4..5), 99)] {
         assert!(broken_by(|run| run.groups.commits.push(past_the_end)).contains(&promise[0]));
@@ -198,4 +202,6 @@ fn what_is_not_handled_or_committed_in_the_end_is_found() {
     let end = ["in the end everything is committed"];
     assert_eq!(broken_by(|run| drop(run.groups.commits.remove(3))), end);
     assert_eq!(broken_by(|run| run.groups.commits.retain(|it| it.topic != "notification.events")), end);
+    // A note is no commit.
+    assert_eq!(broken_by(|run| run.groups.commits[3].group.push_str(".progress")), end);
 }

@@ -29,6 +29,14 @@ fn on_kafka_members_of_the_new_group_protocol_take_over_too_with_each_event_taki
     members_come_and_go(&[("KAFKA_PROPERTY_GROUP_PROTOCOL", "consumer")]);
 }
 
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_members_that_give_up_everything_in_each_rebalance_take_over_too_with_each_event_taking_effect_once_in_order()
+ {
+    // With `range` a member of two topics has some of each.
+    members_come_and_go(&[("KAFKA_PROPERTY_PARTITION_ASSIGNMENT_STRATEGY", "range")]);
+}
+
 #[track_caller]
 fn members_come_and_go(settings: &[(&str, &str)]) {
     let kafka = Cluster::start(&[]);

@@ -204,3 +204,61 @@ fn on_kafka_members_of_a_rebalance_that_is_stuck_behind_a_frozen_one_end_in_orde
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 }
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_what_a_member_settled_while_a_rebalance_was_stuck_is_not_repeated_when_it_is_killed() {
+    const EVENTS: usize = 500;
+    let kafka = Cluster::start(&[]);
+    let raw = Raw::new(kafka.brokers());
+    // Where topics have partitions alike, the assignors give one member the one topic, and the other the other.
+    raw.create_topic("micro-1.events", 1);
+    let groups = Groups::new();
+    // The rebalance waits for the frozen one as long as its session lasts.
+    let start = || {
+        let start = on(Start::one("micro-2"), kafka.brokers(), &groups);
+        start.env("KAFKA_PROPERTY_SESSION_TIMEOUT_MS", "20000").start()
+    };
+    let mut worker = start().ready();
+    let all = assigned(&worker, "micro-2");
+    // The group has a commit of each partition, or there is nothing that a note could go on from.
+    write_events(&raw, EVENTS);
+    raw.wait_until_all_is_committed(&groups.micro_2, TOPIC);
+    let mut frozen = start().ready();
+    wait_for("both to have partitions", || {
+        let share = assigned(&worker, "micro-2");
+        (share.iter().any(|(topic, _)| topic == TOPIC) && !assigned(&frozen, "micro-2").is_empty()).then_some(())
+    });
+    frozen.signal(libc::SIGSTOP);
+    let heir = start();
+    wait_for("it to wait for the others", || {
+        let status = heir.status("micro-2");
+        (status["consumer"]["state"] == "joining" && status["consumer"]["brokerReachable"] == true).then_some(())
+    });
+    let of_worker: Vec<i32> = assigned(&worker, "micro-2")
+        .into_iter()
+        .filter(|(topic, _)| topic == TOPIC)
+        .map(|(_, partition)| i32::try_from(partition).unwrap())
+        .collect();
+    wait_for("a note that says more than the group's commits", || {
+        write_events(&raw, EVENTS / 10);
+        let ends = raw.ends(TOPIC);
+        wait_for("all to be said", || {
+            let committed = raw.committed(&groups.micro_2, TOPIC);
+            let noted = raw.committed(&format!("{}.progress", groups.micro_2), TOPIC);
+            let said = of_worker.iter().all(|at| committed[at].max(noted[at]) == ends[at]);
+            said.then(|| of_worker.iter().any(|at| noted[at] > committed[at]))
+        })
+        .then_some(())
+    });
+    worker.kill();
+    frozen.kill();
+
+    wait_for("the other to have all", || (assigned(&heir, "micro-2") == all).then_some(()));
+    raw.wait_until_all_is_committed(&groups.micro_2, TOPIC);
+    let metrics = heir.manage("micro-2", "/metrics").text().unwrap();
+    assert!(metrics.contains("notes_read_total"), "{metrics}");
+    let (by_worker, by_heir) = (handled_at(&worker), handled_at(&heir));
+    let repeated: Vec<_> = by_worker.keys().filter(|place| by_heir.contains_key(place)).collect();
+    assert!(repeated.is_empty(), "{} of {} were handled again", repeated.len(), by_worker.len());
+}

@@ -1,16 +1,13 @@
 //! How a member reads: as much as its intake has room for, and nothing of what is paused.
 
-use std::time::Instant;
-
 use actors::assignment::PartitionSeed;
 use actors::delivery::hold::PauseCause;
 use actors::delivery::intake::Tracking;
 use actors::delivery::lanes::{LaneKey, Unkeyed};
 
+use super::{Item, Member, Owned, Step, TOPIC};
 use crate::Sabotage;
-use crate::history::{History, Record, Violation};
-use crate::member::{Item, Member, Owned, TOPIC, answer};
-use crate::rng::Rng;
+use crate::history::{Record, Violation};
 
 impl Member {
     /// Somebody pauses the topic, or ends its pause.
@@ -23,13 +20,15 @@ impl Member {
         self.topic_paused
     }
 
-    /// Has the source do what the intake decides.
-    fn regulate(&mut self, now: Instant, history: &mut History) {
-        for tap in self.intake.regulate(now) {
+    /// Has the source do what the intake decides. What a handler waits for that was given up is not read.
+    pub(super) fn regulate(&mut self, step: &mut Step<'_>) {
+        let escalated = self.life.pauses_its_topic() && !self.is(Sabotage::EscalatedTopicRead);
+        self.intake.pause_topic(TOPIC, PauseCause::Supervisor, escalated);
+        for tap in self.intake.regulate(step.now) {
             if !tap.paused && self.is(Sabotage::NeverResumed) {
                 continue;
             }
-            history.report.paused += u64::from(tap.paused && tap.cause == PauseCause::Backpressure);
+            step.history.report.paused += u64::from(tap.paused && tap.cause == PauseCause::Backpressure);
             if let Some(owned) = self.owned.values_mut().find(|owned| owned.slot == tap.slot) {
                 owned.paused = tap.paused;
             }
@@ -37,35 +36,35 @@ impl Member {
     }
 
     /// Polls some records of a partition.
-    pub(crate) fn poll(&mut self, now: Instant, rng: &mut Rng, history: &mut History) -> Result<(), Violation> {
-        self.regulate(now, history);
-        let Some(partition) = rng.pick(&self.partitions()) else { return Ok(()) };
+    pub(super) fn poll(&mut self, step: &mut Step<'_>) -> Result<(), Violation> {
+        let partitions: Vec<usize> = self.owned.keys().copied().collect();
+        let Some(partition) = step.rng.pick(&partitions) else { return Ok(()) };
         let share_ignored = self.is(Sabotage::ShareIgnored);
         let readable = |owned: &&mut Owned| owned.open && !owned.paused;
         let Some(owned) = self.owned.get_mut(&partition).filter(readable) else { return Ok(()) };
         let (room, free) = (self.intake.room_of(owned.slot), self.intake.free());
-        history.report.held += u64::from(room == 0 && free > 0);
-        let most = if share_ignored { free } else { room.min(free) }.min(1 + rng.below(6));
-        let log = &history.logs[partition];
+        step.history.report.held += u64::from(room == 0 && free > 0);
+        let most = if share_ignored { free } else { room.min(free) }.min(1 + step.rng.below(6));
+        let log = &step.history.logs[partition];
         let records: Vec<Record> =
             log.iter().filter(|record| record.offset >= owned.position).take(most).copied().collect();
-        let (slot, epoch) = (owned.slot, owned.epoch);
+        let (slot, epoch, tenure) = (owned.slot, owned.epoch, owned.tenure);
         for record in records {
-            if self.topic_paused {
+            if self.topic_paused || self.life.pauses_its_topic() {
                 return Err(Violation::ReadWhilePaused(partition, record.offset));
             }
             owned.position = record.offset + 1;
             match self.intake.track(slot, record.offset, 10) {
                 Tracking::New => {
-                    let item = Item { partition, record, slot, epoch, attempts: 0 };
+                    let item = Item { tenure, record, slot, epoch, attempts: 0 };
                     let seed = PartitionSeed::of(TOPIC, i32::try_from(partition).unwrap_or(0));
                     let lane = LaneKey::of(seed, record.offset, Some(&[record.key]), Unkeyed::default());
                     self.lanes.push(lane, item);
                     if self.sabotage == Some(Sabotage::SettledAtThePoll) {
-                        self.answers.push_back(answer(&item, true));
+                        self.answers.push_back(item.answer(true));
                     }
                 }
-                Tracking::SettledBefore => history.skip(partition, record.offset)?,
+                Tracking::SettledBefore => step.history.skip(partition, record.offset)?,
                 Tracking::WentBack | Tracking::Refused => {}
             }
             // One that had nothing on its way may take the last, and so may the odd one.

@@ -1,0 +1,87 @@
+//! What is checked of handlers that panic: how soon and how often they are made anew, and how a trial goes.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use actors::delivery::restart_budget::RestartPolicy;
+
+use super::{History, Violation};
+
+/// The handler of a member, as its calls show it.
+#[derive(Debug, Default)]
+pub(super) struct Supervised {
+    /// Since the last success.
+    falls: VecDeque<Instant>,
+    /// When those fell for whom another was made outside of a trial, since the last success.
+    replaced: VecDeque<Instant>,
+    fallen: Option<Instant>,
+    on_trial: bool,
+}
+
+impl History {
+    /// A handler fell: by a panic of a call to the handler of a generation, or because it could not be made.
+    pub(crate) fn fell(
+        &mut self,
+        member: usize,
+        (called, present): (u32, u32),
+        on_trial: bool,
+        now: Instant,
+    ) -> Result<(), Violation> {
+        self.report.falls += 1;
+        let supervised = self.supervised.entry(member).or_default();
+        supervised.falls.push_back(now);
+        supervised.fallen = Some(now);
+        let escalated = on_trial && !supervised.on_trial;
+        supervised.on_trial = on_trial;
+        self.report.escalations += u64::from(escalated);
+        if called == present { Ok(()) } else { Err(Violation::FelledByAnOldOne(member)) }
+    }
+
+    /// Nobody makes a handler any more.
+    pub(crate) fn gave_up(&mut self, member: usize, policy: &RestartPolicy) -> Result<(), Violation> {
+        self.report.given_up += 1;
+        let falls = self.supervised.entry(member).or_default().falls.len();
+        let probes = usize::try_from(policy.max_probes).unwrap_or(usize::MAX);
+        if falls > probes { Ok(()) } else { Err(Violation::GivenUpTooEarly(member)) }
+    }
+
+    /// A handler was made.
+    pub(crate) fn made(&mut self, member: usize, policy: &RestartPolicy, now: Instant) -> Result<(), Violation> {
+        let supervised = self.supervised.entry(member).or_default();
+        let Some(fallen) = supervised.fallen.take() else { return Ok(()) };
+        let counts = |fall: &Instant| fallen.saturating_duration_since(*fall) < policy.window;
+        let falls = supervised.falls.iter().filter(|fall| counts(fall)).count();
+        if let Some(doublings) = falls.checked_sub(2) {
+            let doubled = policy.first_backoff * (1 << doublings.min(10));
+            // At least half of the backoff: the rest is jitter.
+            if now.saturating_duration_since(fallen) < doubled.min(policy.max_backoff) / 2 {
+                return Err(Violation::RestartedTooSoon(member));
+            }
+        }
+        if !supervised.on_trial {
+            supervised.replaced.push_back(fallen);
+            while supervised.replaced.pop_front_if(|fall| !counts(fall)).is_some() {}
+            if supervised.replaced.len() > usize::try_from(policy.max_restarts).unwrap_or(usize::MAX) {
+                return Err(Violation::RestartStorm(member));
+            }
+        }
+        Ok(())
+    }
+
+    /// A call to the handler of a generation went well; afterwards the present one is, or is not, on trial.
+    pub(crate) fn worked(
+        &mut self,
+        member: usize,
+        (called, present): (u32, u32),
+        on_trial: bool,
+    ) -> Result<(), Violation> {
+        let supervised = self.supervised.entry(member).or_default();
+        let recovered = supervised.on_trial && !on_trial;
+        if called != present {
+            return if recovered { Err(Violation::ForgivenByAnOldOne(member)) } else { Ok(()) };
+        }
+        *supervised = Supervised::default();
+        self.report.recoveries += u64::from(recovered);
+        if on_trial { Err(Violation::NotForgiven(member)) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,96 @@
+//! The promises, as what it is called when one is broken.
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A commit passed a record that was neither handled nor dead-lettered.
+    #[error("partition {0}: offset {1} is committed and was never settled")]
+    CommittedUnsettled(usize, i64),
+    /// A commit of an assignment is lower than one before.
+    #[error("partition {0}: offset {1} was committed, then a lower one")]
+    CommitWentBack(usize, i64),
+    /// A record was started although its owner knew it to be settled.
+    #[error("partition {0}: offset {1} was started again although its settlement was committed before the assignment")]
+    StartedAgain(usize, i64),
+    /// Two events of a key were worked on at once by one member.
+    #[error("partition {0}: offset {1} was started while another event of its key was worked on")]
+    TwoOfAKey(usize, i64),
+    /// A record could be started and was not.
+    #[error("partition {0}: offset {1} could be started, and nothing of its key is worked on, but it was not")]
+    Blocked(usize, i64),
+    /// A record was settled before one of its key that stands before it.
+    #[error("partition {0}: offset {1} was settled before an earlier event of its key")]
+    OutOfOrder(usize, i64),
+    /// A record was settled twice by one owner.
+    #[error("partition {0}: offset {1} was settled twice in one assignment")]
+    SettledTwice(usize, i64),
+    /// An owner that left in order leaves a settled record to be repeated.
+    #[error("partition {0}: offset {1} was settled, and its owner left in order without committing it")]
+    LeftUncommitted(usize, i64),
+    /// A record was left out that was never settled.
+    #[error("partition {0}: offset {1} was left out and was never settled")]
+    SkippedUnsettled(usize, i64),
+    /// A commit left out what its member knew to be settled.
+    #[error("partition {0}: offset {1} is settled, and a commit left it out")]
+    LeftOut(usize, i64),
+    /// A partition has more on its way than is left for the others.
+    #[error("partition {0}: offset {1} was read although nothing was left for other partitions")]
+    NothingLeft(usize, i64),
+    /// A record was read of a topic that somebody paused, or whose handler is not there.
+    #[error("partition {0}: offset {1} was read although its topic is paused")]
+    ReadWhilePaused(usize, i64),
+    /// A member that stood still acted on what another had got meanwhile.
+    #[error("partition {0}: offset {1} was started or finished by a thawed member after another had got its partition")]
+    ZombieActed(usize, i64),
+    /// A member worked on with what it knew to be another's.
+    #[error("partition {0}: offset {1} was started or finished although its partition had gone")]
+    WorkedOnAfterTheEnd(usize, i64),
+    /// A commit was sent of what the member knew to be lost.
+    #[error("partition {0}: offset {1} was committed although the partition was known to be lost")]
+    LostCommitted(usize, i64),
+    /// A record was started while the broker did not confirm progress.
+    #[error("partition {0}: offset {1} was started although work is held")]
+    StartedWhileHeld(usize, i64),
+    /// Work was held longer than ever promised.
+    #[error("member {0} held its work for too long")]
+    HeldTooLong(usize),
+    /// More commits than the pace has.
+    #[error("member {0} sent {1} commits in a second")]
+    CommitStorm(usize, usize),
+    /// A record was tried more often than its attempts.
+    #[error("partition {0}: offset {1} was tried more often than its attempts are")]
+    TooManyAttempts(usize, i64),
+    /// A handler was made before its backoff was over.
+    #[error("member {0}: a handler was made anew before its time")]
+    RestartedTooSoon(usize),
+    /// More restarts than the budget has.
+    #[error("member {0}: a handler was made anew more often than its budget allows")]
+    RestartStorm(usize),
+    /// On trial there is one event at a time.
+    #[error("partition {0}: offset {1} was started although another event is on trial")]
+    TwoOnTrial(usize, i64),
+    /// A handler is on trial although an event was handled.
+    #[error("member {0}: a handler stayed on trial after it had handled an event")]
+    NotForgiven(usize),
+    /// A trial ended without a success of the handler that is on trial.
+    #[error("member {0}: a trial was ended by the success of an earlier handler")]
+    ForgivenByAnOldOne(usize),
+    /// A panic of an earlier handler's call ended the present one.
+    #[error("member {0}: a handler was ended by the panic of an earlier one's call")]
+    FelledByAnOldOne(usize),
+    /// A handler was given up before all its probes had failed.
+    #[error("member {0}: a handler was given up too early")]
+    GivenUpTooEarly(usize),
+    /// Credits were not given back.
+    #[error("a member that has nothing on its way lacks credits")]
+    CreditsLost,
+    /// A member is busy although there is nothing to do.
+    #[error("member {0} has something on its way for ever although all is settled")]
+    NeverAtRest(usize),
+    /// Nothing moves although nothing fails any more.
+    #[error("partition {0}: offset {1} is never settled although nothing fails any more")]
+    Stuck(usize, i64),
+    /// What is settled stays uncommitted although nothing fails any more.
+    #[error("partition {0}: offset {1} is settled and never committed although nothing fails any more")]
+    NeverCommitted(usize, i64),
+}

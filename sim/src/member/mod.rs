@@ -1,0 +1,254 @@
+//! A member of the group: the product's own decisions, joined as the consumer's thread and the handler's actor join them.
+
+mod attempts;
+mod begin;
+mod commits;
+mod consumer;
+mod leaving;
+mod life;
+mod reading;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use actors::answer::Answer;
+use actors::delivery::commit_pace::CommitPace;
+use actors::delivery::intake::Intake;
+use actors::delivery::lanes::Lanes;
+use actors::delivery::membership::Membership;
+use actors::delivery::progress_codec;
+use actors::lease::Lease;
+
+use crate::Sabotage;
+use crate::history::{History, Known, Record, Tenure, Violation};
+use crate::rng::Rng;
+use attempts::{InHand, Wait};
+pub(crate) use commits::{CommitAnswer, CommitRequest};
+use consumer::Phase;
+use leaving::{Draining, Leaving};
+use life::Life;
+
+pub(crate) const CREDIT_RECORDS: usize = 24;
+pub(crate) const TOPIC: &str = "t";
+const CREDIT_BYTES: usize = 1_000_000;
+const LANES_AT_ONCE: usize = 8;
+const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What a member works with at a step.
+pub(crate) struct Step<'a> {
+    pub(crate) now: Instant,
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) history: &'a mut History,
+    /// Whether anything fails.
+    pub(crate) faults: bool,
+}
+
+/// A record on its way through the member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    tenure: Tenure,
+    record: Record,
+    slot: u32,
+    epoch: u32,
+    attempts: u32,
+}
+
+impl Item {
+    fn answer(&self, settled: bool) -> Answer {
+        Answer { slot: self.slot, epoch: self.epoch, offset: self.record.offset, settled }
+    }
+}
+
+/// A partition that this member owns, as far as it knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Owned {
+    pub(crate) tenure: Tenure,
+    slot: u32,
+    epoch: u32,
+    /// Whether its records may be started.
+    open: bool,
+    /// Next offset to fetch.
+    position: i64,
+    /// What was committed when it came.
+    known: Known,
+    /// What this assignment settled, for the check of a clean leave.
+    pub(crate) settled: Vec<i64>,
+    /// What of it was answered: the next commit says it.
+    answered: Vec<i64>,
+    /// Whether the source was told to fetch nothing.
+    paused: bool,
+}
+
+/// What the group tells a member.
+#[derive(Clone, Debug)]
+pub(crate) enum GroupEvent {
+    /// Partitions come, each with what the broker has of it.
+    Assigned { partitions: Vec<(Tenure, Option<(i64, String)>)> },
+    /// Partitions are to be given away.
+    Revoked { partitions: Vec<usize> },
+    /// All is another's, or will be.
+    Lost,
+}
+
+/// A partition that a member gave away.
+#[derive(Debug)]
+pub(crate) struct Released {
+    pub(crate) owned: Owned,
+    /// All was answered and committed, as far as the member knows.
+    pub(crate) clean: bool,
+    /// Whether any of it was still worked on.
+    pub(crate) working: bool,
+}
+
+/// What a member does to the world.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) commits: Vec<CommitRequest>,
+    pub(crate) released: Vec<Released>,
+    /// It heard that it lost all, and joins again.
+    pub(crate) rejoins: bool,
+    /// It asks the group to let it go.
+    pub(crate) leaves: bool,
+    /// It is no more.
+    pub(crate) gone: bool,
+}
+
+pub(crate) struct Member {
+    number: usize,
+    sabotage: Option<Sabotage>,
+    max_metadata_bytes: usize,
+    // What the consumer's thread has.
+    phase: Phase,
+    /// Read in the middle of a turn, for what comes after.
+    now_of_turn: Instant,
+    intake: Intake,
+    owned: BTreeMap<usize, Owned>,
+    membership: Membership,
+    pace: CommitPace,
+    held: bool,
+    leaving: Vec<Leaving>,
+    draining: Option<Draining>,
+    topic_paused: bool,
+    // What lies between the threads, and between the member and the world.
+    lease: Lease,
+    answers: VecDeque<Answer>,
+    /// Sweeps on their way to the handler's actor, with the time they come.
+    sweeps: VecDeque<Instant>,
+    inbox: VecDeque<(Instant, GroupEvent)>,
+    commit_answers: VecDeque<CommitAnswer>,
+    pub(crate) outbox: Outbox,
+    // What the handler's actor has.
+    lanes: Lanes<Item>,
+    in_hand: Vec<InHand>,
+    waits: Vec<Wait>,
+    life: Life,
+    /// What had ended when it looked last.
+    ends: u64,
+    // What the world does to it.
+    /// Nothing of it runs, since when and until when.
+    pub(crate) frozen: Option<(Instant, Instant)>,
+    /// Its consumer's thread waits for something until then; all else goes on.
+    pub(crate) stalled_until: Instant,
+    /// It does not reach the broker until then.
+    pub(crate) cut_until: Option<Instant>,
+    /// Its handler panics at everything until then.
+    pub(crate) broken_until: Instant,
+}
+
+impl Member {
+    pub(crate) fn new(number: usize, sabotage: Option<Sabotage>, max_metadata_bytes: usize, now: Instant) -> Self {
+        // Whoever cuts off what does not fit believes that all fits.
+        let unlimited = sabotage == Some(Sabotage::ProgressCutOff);
+        let believed = if unlimited { progress_codec::MAX_METADATA_BYTES } else { max_metadata_bytes };
+        Self {
+            number,
+            sabotage,
+            max_metadata_bytes,
+            phase: Phase::Lease,
+            now_of_turn: now,
+            intake: Intake::new(CREDIT_RECORDS, CREDIT_BYTES, believed),
+            owned: BTreeMap::new(),
+            membership: Membership::new(now),
+            pace: CommitPace::new(now, COMMIT_INTERVAL),
+            held: false,
+            leaving: Vec::new(),
+            draining: None,
+            topic_paused: false,
+            lease: Lease::new(now),
+            answers: VecDeque::new(),
+            sweeps: VecDeque::new(),
+            inbox: VecDeque::new(),
+            commit_answers: VecDeque::new(),
+            outbox: Outbox::default(),
+            lanes: Lanes::new(LANES_AT_ONCE),
+            in_hand: Vec::new(),
+            waits: Vec::new(),
+            life: Life::new(),
+            ends: 0,
+            frozen: None,
+            stalled_until: now,
+            cut_until: None,
+            broken_until: now,
+        }
+    }
+
+    fn is(&self, sabotage: Sabotage) -> bool {
+        self.sabotage == Some(sabotage)
+    }
+
+    /// The group tells it something, which comes to it then.
+    pub(crate) fn tell(&mut self, at: Instant, event: GroupEvent) {
+        let at = self.inbox.back().map_or(at, |(last, _)| at.max(*last));
+        self.inbox.push_back((at, event));
+    }
+
+    /// The broker answers a commit.
+    pub(crate) fn answer_commit(&mut self, answer: CommitAnswer) {
+        self.commit_answers.push_back(answer);
+    }
+
+    fn may_start(&self, item: &Item) -> bool {
+        self.owned.get(&item.tenure.partition).is_some_and(|owned| owned.epoch == item.epoch && owned.open)
+    }
+
+    fn has_ended(&self, item: &Item) -> bool {
+        self.owned.get(&item.tenure.partition).is_none_or(|owned| owned.epoch != item.epoch)
+    }
+
+    /// Has the handler's actor look again at what it holds: a message, which takes its time.
+    fn sweep(&mut self, step: &mut Step<'_>) {
+        if self.sweeps.len() < 4 {
+            let takes = Duration::from_millis(step.rng.below(20) as u64);
+            self.sweeps.push_back(step.now + takes);
+        }
+    }
+
+    /// Whether it has answered all that the group told it. A client hears of one change at a time.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.inbox.is_empty() && self.leaving.is_empty()
+    }
+
+    /// Whether it stands still.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    /// Whether it is on its way out.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// Whether its handler was given up, so that it is to be told to stop.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.life.given_up
+    }
+
+    /// What a member at rest owes: its credits are all there.
+    pub(crate) fn check_rest(&self) -> Result<(), Violation> {
+        if !self.is_busy() && self.intake.free() != CREDIT_RECORDS { Err(Violation::CreditsLost) } else { Ok(()) }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.in_hand.is_empty() || !self.waits.is_empty() || !self.answers.is_empty() || self.lanes.queued() > 0
+    }
+}

@@ -1,0 +1,83 @@
+//! What happened in a run, in numbers: worlds in which nothing happens prove nothing.
+
+macro_rules! report {
+    ($($(#[$doc:meta])+ $name:ident: $what:literal,)+) => {
+        /// What happened in a run that kept every promise.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Report {
+            /// Hash of the trace.
+            pub hash: u64,
+            $($(#[$doc])+ pub $name: u64,)+
+        }
+
+        impl Report {
+            /// The numbers with their names.
+            #[must_use]
+            pub fn counts(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($what, self.$name)),+]
+            }
+
+            /// Adds what happened in another run.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+report! {
+    /// Records in all partitions.
+    records: "records",
+    /// Records handled or dead-lettered more than once.
+    repeated: "repeats",
+    /// Records left out because an earlier owner had settled them.
+    skipped: "records skipped after a move",
+    /// Records moved to the dead-letter topic.
+    dead_letters: "dead letters",
+    /// Partitions that changed their owner in order.
+    clean_moves: "clean moves",
+    /// Partitions taken from an owner that was gone, frozen or cut off.
+    taken: "partitions taken",
+    /// Members that crashed.
+    crashes: "crashes",
+    /// Consumers that began anew, with another client.
+    restarts: "consumers that began anew",
+    /// Members that were told to stop.
+    stops: "stops",
+    /// Consumers' threads that had to wait.
+    stalls: "stalls of a consumer's thread",
+    /// Members that stood still.
+    freezes: "freezes",
+    /// Partitions that had a new owner when the old one thawed.
+    zombies: "partitions of zombies",
+    /// Times that a member was in doubt whether it still is one.
+    doubts: "doubts",
+    /// Doubts that the broker ended.
+    confirmed: "doubts that ended by a commit",
+    /// Members that heard that all is lost.
+    losses: "losses heard",
+    /// Commits that the broker refused, or whose answer was lost.
+    failed_commits: "failed commits",
+    /// Times that work was held because the broker did not confirm progress.
+    holds: "holds of all work",
+    /// Answers that were stale.
+    stale_answers: "stale answers",
+    /// Times that a partition was held although there were credits.
+    held: "holds of a partition",
+    /// Partitions paused because they had too much on their way.
+    paused: "pauses of what had too much on its way",
+    /// Times that somebody paused a topic.
+    topic_pauses: "pauses of the topic",
+    /// Calls that were cancelled at their deadline.
+    hung: "hung calls cancelled",
+    /// Calls that were cancelled because their partition was another's.
+    moved_calls: "calls cancelled by a move",
+    /// Handlers that panicked, or could not be made.
+    falls: "handlers that fell",
+    /// Handlers that went on trial.
+    escalations: "escalations",
+    /// Handlers that came back from it.
+    recoveries: "recoveries",
+    /// Handlers that were given up.
+    given_up: "handlers given up",
+}
