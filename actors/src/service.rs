@@ -1,5 +1,6 @@
 //! A service: settings, routes and HTTP become running actors; stopping drains them in order.
 
+mod cares;
 mod route;
 
 use std::collections::HashSet;
@@ -16,7 +17,6 @@ use tokio::sync::oneshot;
 
 use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, Drain, KafkaConsumerActor};
 use crate::delivery::dead_letter;
-use crate::delivery::restart_budget::RestartPolicy;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
 use crate::handler::{HandlerConfig, InFlight, Surroundings};
 use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
@@ -29,10 +29,11 @@ use crate::record::BatchPool;
 use crate::router::{RouteTable, RouterActor, RouterParts};
 use crate::settings::{Settings, own_name};
 use crate::status::{ActorTree, HandlerCounters};
-use crate::supervisor::{Care, Forgives, Pulses};
+use crate::supervisor::Pulses;
 use crate::telemetry;
+use cares::{Cares, Supervise, counters_of};
 pub use route::Route;
-use route::{SHARD, StartHandler, path_of};
+use route::{SHARD, StartHandler};
 
 /// Largest record of a topic that is created, in bytes: Kafka's own default.
 const MAX_RECORD_BYTES: u32 = 1_048_588;
@@ -204,7 +205,7 @@ impl ServiceBuilder {
             commands,
             pool,
             outlet: outlet.clone(),
-            supervise,
+            cares: Cares::of(&supervise),
             health: health.clone(),
             journal: journal.clone(),
         };
@@ -234,37 +235,19 @@ struct ConsumerStart {
     commands: mpsc::Receiver<Command>,
     pool: BatchPool,
     outlet: Outlet,
-    supervise: Supervise,
+    cares: Cares,
     health: Health,
     journal: Journal,
-}
-
-/// Whom to tell of actors, and how often they may be started again.
-#[derive(Clone)]
-struct Supervise {
-    tree: ActorTree,
-    policy: RestartPolicy,
-    journal: Journal,
-    escalation: Escalation,
-}
-
-impl Supervise {
-    /// For the actor with that path.
-    fn care(&self, path: &str) -> Care {
-        let vitals = self.tree.add(path.to_owned(), self.policy.window);
-        Care::new(vitals, self.policy, self.journal.clone(), self.escalation.clone())
-    }
 }
 
 impl ConsumerStart {
     /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
     async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
         let Self { kafka, settings, topics, subscribed, handlers, answered, lease, control, commands, .. } = self;
-        let Self { pool, outlet, supervise, health, journal, .. } = self;
+        let Self { pool, outlet, cares, health, journal, .. } = self;
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
-        let care = |path: &str| supervise.care(&format!("{SHARD}/{path}"));
-        let producer = ProducerActor::start_on_this_arbiter(outlet, care("producer"));
+        let producer = ProducerActor::start_on_this_arbiter(outlet, cares.producer);
         let producer = Producer::new(producer, journal.clone());
         let shares = InFlight::shares(settings.max_in_flight, handlers.len());
         let routes: RouteTable = handlers
@@ -273,10 +256,9 @@ impl ConsumerStart {
             .map(|((topic, start, around), share)| (topic.as_str().into(), start(&producer, around, share)))
             .collect();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let care_of_router = care("router");
-        let vitals = Arc::clone(care_of_router.vitals());
+        let vitals = Arc::clone(cares.router.vitals());
         let parts = RouterParts::new(routes, Arc::clone(&waiting), vitals, escalation.clone());
-        let router = RouterActor::start(parts, care_of_router);
+        let router = RouterActor::start(parts, cares.router);
         let config = ConsumerConfig {
             max_in_flight_records: settings.max_in_flight_records,
             max_in_flight_bytes: settings.max_in_flight_bytes,
@@ -296,10 +278,10 @@ impl ConsumerStart {
             answers: answered,
             board: Arc::clone(&health.consumer),
             escalation: escalation.clone(),
-            care: care("consumer/thread").forgives(Forgives::AfterWindow),
+            care: cares.thread,
             journal: journal.clone(),
         };
-        Some(KafkaConsumerActor::start(parts, control, commands, care("consumer")))
+        Some(KafkaConsumerActor::start(parts, control, commands, cares.consumer))
     }
 }
 
@@ -335,16 +317,6 @@ async fn wait_for_topics(
         }
         tokio::time::sleep(TOPICS_PAUSE).await;
     }
-}
-
-/// Name, topic and counters of the handler of each route.
-fn counters_of(routes: &[Route], supervise: &Supervise) -> Vec<(&'static str, String, Arc<HandlerCounters>)> {
-    let counters = routes.iter().map(|route| {
-        let window = route.restart.unwrap_or(supervise.policy).window;
-        let vitals = supervise.tree.add(path_of(route, routes), window);
-        (route.handler, route.topic.clone(), Arc::new(HandlerCounters::new(vitals)))
-    });
-    counters.collect()
 }
 
 /// The topics of the routes and their dead-letter topics, and those it publishes to.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::Command;
 use super::poll::PollLoop;
 use super::room::RecordSize;
-use super::stall::Stalls;
 use crate::delivery::hold::PauseCause;
 use crate::delivery::membership::Membership;
 use crate::guard::{Panicked, dropped, guarded};
@@ -34,8 +33,7 @@ impl PollLoop {
         self.leaving.clear();
         self.watermarks.clear();
         (self.last, self.reachable, self.held, self.waits_for_the_group) = (None, None, false, false);
-        (self.record_size, self.stalls) = (RecordSize::default(), Stalls::default());
-        self.membership = Membership::new(now);
+        self.record_size = RecordSize::default();
         self.batch = self.parts.pool.batch();
         self.pace.forget();
         self.note_pace.forget();
@@ -73,7 +71,9 @@ impl PollLoop {
             pause = match guarded(|| Source::open(&self.parts.kafka, &topics, &self.parts.journal)) {
                 Ok(Ok(source)) => {
                     self.parts.care.made(true);
-                    return Ok(Some(Self { source, draining: None, ..self }));
+                    // The handlers, who may have seen the lease end, are to be woken.
+                    let membership = Membership::new(Instant::now());
+                    return Ok(Some(Self { source, membership, draining: None, sweep_wanted: true, ..self }));
                 }
                 Ok(Err(error @ SourceError::Fenced)) => return Err(error),
                 Ok(Err(error)) => self.parts.care.fell(&error.to_string(), None),

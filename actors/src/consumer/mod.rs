@@ -31,7 +31,7 @@ use crate::kafka::{KafkaConfig, SourceError};
 use crate::lease::Lease;
 use crate::record::BatchPool;
 use crate::router::Deliver;
-use crate::status::{ConsumerBoard, ConsumerState, HandlerCounters, Vitals};
+use crate::status::{ActorState, ConsumerBoard, ConsumerState, HandlerCounters, Vitals};
 use crate::supervisor::{Care, supervise};
 use poll::PollLoop;
 
@@ -178,6 +178,7 @@ impl Actor for KafkaConsumerActor {
         let Some((parts, commands)) = self.parts.thread.take() else { return };
         let (escalation, journal, board) = (parts.escalation.clone(), parts.journal.clone(), Arc::clone(&parts.board));
         parts.care.made(false);
+        let vitals = Arc::clone(parts.care.vitals());
         let thread = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = thread.spawn({
             let escalation = escalation.clone();
@@ -191,6 +192,8 @@ impl Actor for KafkaConsumerActor {
                     Err(panicked) => (panicked.to_string(), EXIT_SOFTWARE),
                 };
                 board.set_state(ConsumerState::Failed);
+                vitals.fell(error.clone(), None);
+                vitals.set_state(ActorState::Stopped);
                 journal.write(Failed { error: &error });
                 escalation.raise_with(&format!("the consumer failed: {error}"), exit_code);
             }

@@ -185,10 +185,12 @@ impl PollLoop {
                 return Err(error);
             }
             self.parts.journal.write(ConsumerRestarted { error: &error, attempt: self.restarts });
+            self.parts.care.vitals().fell(error.to_string(), None);
             std::thread::sleep(RESTART_PAUSE * self.restarts.max(1));
             let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
             match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
                 Ok(source) => {
+                    self.parts.care.made(true);
                     // Nothing of it is of before; and the handlers, who may have seen the lease end, are to be woken.
                     let membership = Membership::new(Instant::now());
                     return Ok(Self { source, membership, sweep_wanted: true, ..self });

@@ -239,6 +239,14 @@ mod tests {
         World { address: supervise(Counts::fresh(&falls, &begun), care), vitals, escalation, begun }
     }
 
+    async fn until(mut reached: impl FnMut() -> bool) {
+        let began = std::time::Instant::now();
+        while !reached() {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            tokio::task::yield_now().await;
+        }
+    }
+
     const QUICK: RestartPolicy = RestartPolicy {
         max_restarts: 5,
         window: Duration::from_secs(30),
@@ -257,9 +265,7 @@ mod tests {
                 let fell = address.send(Fall(place, 1));
                 let more: Vec<_> = (0..3).map(|_| address.send(Tell)).collect();
                 let _ = fell.await;
-                while vitals.status().restarts == 0 {
-                    tokio::task::yield_now().await;
-                }
+                until(|| vitals.status().restarts > 0).await;
                 for told in more {
                     assert!(told.await.is_ok(), "what was in the mailbox is handled, after {place:?}");
                 }
@@ -296,9 +302,7 @@ mod tests {
             let World { address, begun, .. } = world(QUICK);
             address.send(Tell).await.unwrap();
             drop(address);
-            while Rc::strong_count(&begun) > 1 {
-                tokio::task::yield_now().await;
-            }
+            until(|| Rc::strong_count(&begun) == 1).await;
         });
     }
 }

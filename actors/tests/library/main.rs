@@ -3,12 +3,14 @@
 // A test that cannot go on panics; that is what its unwraps are for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod around;
 mod blocked;
 mod crashes;
 mod hangs;
 mod held;
 mod in_flight;
 mod kit;
+mod ledger;
 mod moves;
 mod panics;
 mod producers;

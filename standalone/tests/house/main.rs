@@ -9,5 +9,6 @@ mod compose;
 mod documents;
 mod dotenv;
 mod image;
+mod profiles;
 mod project;
 mod rust;

@@ -1,0 +1,61 @@
+//! Whom a service's actors have to care for them, and where they are seen.
+
+use std::sync::Arc;
+
+use super::route::{Route, SHARD, path_of};
+use crate::delivery::restart_budget::RestartPolicy;
+use crate::escalation::Escalation;
+use crate::journal::Journal;
+use crate::status::{ActorTree, HandlerCounters};
+use crate::supervisor::{Care, Forgives};
+
+/// Whom to tell of actors, and how often they may be started again.
+#[derive(Clone)]
+pub(super) struct Supervise {
+    pub(super) tree: ActorTree,
+    pub(super) policy: RestartPolicy,
+    pub(super) journal: Journal,
+    pub(super) escalation: Escalation,
+}
+
+impl Supervise {
+    /// For the actor with that path.
+    pub(super) fn care(&self, path: &str) -> Care {
+        let vitals = self.tree.add(path.to_owned(), self.policy.window);
+        Care::new(vitals, self.policy, self.journal.clone(), self.escalation.clone())
+    }
+}
+
+/// For the actors of the shard, which are seen before they start.
+pub(super) struct Cares {
+    pub(super) producer: Care,
+    pub(super) router: Care,
+    pub(super) consumer: Care,
+    pub(super) thread: Care,
+}
+
+impl Cares {
+    pub(super) fn of(supervise: &Supervise) -> Self {
+        let care = |path: &str| supervise.care(&format!("{SHARD}/{path}"));
+        Self {
+            producer: care("producer"),
+            router: care("router"),
+            consumer: care("consumer"),
+            // Its restart is a rebalance.
+            thread: care("consumer/thread").forgives(Forgives::AfterWindow),
+        }
+    }
+}
+
+/// Name, topic and counters of the handler of each route.
+pub(super) fn counters_of(
+    routes: &[Route],
+    supervise: &Supervise,
+) -> Vec<(&'static str, String, Arc<HandlerCounters>)> {
+    let counters = routes.iter().map(|route| {
+        let window = route.restart.unwrap_or(supervise.policy).window;
+        let vitals = supervise.tree.add(path_of(route, routes), window);
+        (route.handler, route.topic.clone(), Arc::new(HandlerCounters::new(vitals)))
+    });
+    counters.collect()
+}

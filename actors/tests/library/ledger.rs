@@ -1,0 +1,76 @@
+//! A ledger of what was handled, and a route that writes it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use actors::service::Service;
+use actors::status::{ActorStatus, Vitals};
+use actors::{Done, Event, Handler, HandlerResult, Route};
+
+use crate::kit::Step;
+
+/// What was handled, in its order.
+#[derive(Clone, Default)]
+pub(crate) struct Ledger(pub(crate) Arc<Mutex<Vec<(String, u32)>>>);
+
+impl Ledger {
+    pub(crate) fn route(&self, topic: &str) -> Route {
+        let ledger = self.clone();
+        Route::each(topic, move |_| Writes(ledger.clone()))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_each_once_in_order(&self, steps: std::ops::Range<u32>) {
+        let all = self.0.lock().unwrap();
+        let mut last = HashMap::new();
+        for (key, number) in &*all {
+            let before = last.insert(key, *number);
+            assert!(before.is_none_or(|before| before < *number), "{number} of key {key} after {before:?}");
+        }
+        let mut numbers: Vec<u32> = all.iter().map(|step| step.1).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(steps), "each once");
+    }
+}
+
+pub(crate) const KEYS: u32 = 5;
+
+struct Writes(Ledger);
+
+impl Handler for Writes {
+    type Event = Step;
+
+    async fn handle(&self, event: &Event<Step>) -> HandlerResult {
+        if event.value().number.is_multiple_of(3) {
+            tokio::task::yield_now().await;
+        }
+        self.0.0.lock().unwrap().push((event.value().key.clone(), event.value().number));
+        Ok(Done::Handled)
+    }
+}
+
+pub(crate) fn step(number: u32) -> Step {
+    Step { key: (number % KEYS).to_string(), number, poison: false }
+}
+
+pub(crate) fn vitals(service: &Service, path: &str) -> Arc<Vitals> {
+    service.health().vitals(path).unwrap()
+}
+
+pub(crate) fn status(service: &Service, path: &str) -> ActorStatus {
+    vitals(service, path).status()
+}
+
+pub(crate) const QUICK: [(&str, &str); 3] =
+    [("RESTART_BACKOFF_MS", "1"), ("RESTART_MAX_BACKOFF_MS", "20"), ("COMMIT_INTERVAL_MS", "50")];
+
+/// The thread that polls Kafka.
+pub(crate) const THREAD: &str = "shard-0/consumer/thread";
