@@ -59,7 +59,9 @@ impl<I: Invoke> Supervised for HandlerActor<I> {
         self.waits = FuturesUnordered::new();
         self.dying.clear();
         self.alarm = None;
+        let stopped = self.life.stopped;
         self.life = Life::new(self.config.restart);
+        self.life.stopped = stopped;
         let queued = std::mem::replace(&mut self.lanes, Lanes::new(self.share.limit())).into_items();
         let in_hand = cancelled.into_iter().flat_map(|InHand { items, .. }| items).map(|(_, item)| item);
         let mut items: Vec<Item> = queued.chain(in_hand).collect();

@@ -36,7 +36,9 @@ impl<I: Invoke> HandlerActor<I> {
         let InHand { generation, began, mut items } = in_hand;
         self.around.counters.vitals().passes("finish");
         let mut results = called.unwrap_or_else(|panicked| {
-            self.panicked(generation, &panicked);
+            // What failed before comes alone, so its panic is its own.
+            let own = items.iter().all(|(_, item)| item.attempts > 0);
+            self.panicked(generation, &panicked, own);
             let error = HandlerError::new(ErrorKind::Panic, panicked);
             smallvec![Err(error); items.len()]
         });
