@@ -202,7 +202,7 @@ fn identity<'a>(record: &Record<'a>, name: &str) -> Option<&'a str> {
 pub struct Event<E> {
     value: E,
     batch: Arc<RecordBatch>,
-    index: usize,
+    index: u32,
     attempt: u32,
 }
 
@@ -215,7 +215,7 @@ impl<E> Event<E> {
     /// The record it came in: coordinates, key, bytes, headers.
     #[must_use]
     pub fn record(&self) -> Record<'_> {
-        self.batch.record(self.index)
+        self.batch.record(self.index as usize)
     }
 
     /// The event's id: from the headers, or `topic/partition/offset`.
@@ -255,9 +255,9 @@ impl<E: Contract> Event<E> {
     /// # Errors
     /// [`ErrorKind::Undecodable`] where the value is no JSON of the contract, [`ErrorKind::Invalid`] where its
     /// values break the contract's rules.
-    pub(crate) fn decode(batch: &Arc<RecordBatch>, index: usize, attempt: u32) -> Result<Self, HandlerError> {
+    pub(crate) fn decode(batch: &Arc<RecordBatch>, index: u32, attempt: u32) -> Result<Self, HandlerError> {
         let bytes = batch
-            .record(index)
+            .record(index as usize)
             .value()
             .ok_or_else(|| HandlerError::new(ErrorKind::Undecodable, "the value is null, and the contract has none"))?;
         let value: E = read(bytes).map_err(|error| {

@@ -94,7 +94,9 @@ pub struct Inspector {
 
 #[derive(Debug, Default)]
 struct Ring {
-    segments: VecDeque<Segment>,
+    /// Is written to.
+    current: Segment,
+    full: VecDeque<Segment>,
     /// Whether somebody may follow: asking the stream itself takes its lock.
     followed: bool,
 }
@@ -131,20 +133,24 @@ struct Kept {
 const ABSENT: u16 = u16::MAX;
 
 impl Segment {
-    fn push(&mut self, at: Timestamp, message: &Message<'_>) {
+    fn push(&mut self, at_us: i64, message: &Message<'_>) {
         let text = u32::try_from(self.text.len()).expect("a segment's text is at most some hundred kilobytes");
         let record = &message.record;
+        let (assignment, named) = (record.assignment(), record.has_headers());
+        // Not `as_micros`, which has 128 bits.
+        let duration_us =
+            message.duration.as_secs().saturating_mul(1_000_000) + u64::from(message.duration.subsec_micros());
         let entry = Kept {
-            at_us: at.as_microsecond(),
+            at_us,
             offset: record.offset(),
-            duration_us: u32::try_from(message.duration.as_micros()).unwrap_or(u32::MAX),
+            duration_us: u32::try_from(duration_us).unwrap_or(u32::MAX),
             text,
-            partition: record.partition(),
+            partition: assignment.partition,
             attempt: message.attempt,
-            route: self.route(record.topic(), message.handler),
+            route: self.route(&assignment.topic, message.handler),
             key: self.write(record.key()),
-            id: self.write(given_id_of(record).map(str::as_bytes)),
-            correlation_id: self.write(given_correlation_id_of(record).map(str::as_bytes)),
+            id: self.write(named.then(|| given_id_of(record)).flatten().map(str::as_bytes)),
+            correlation_id: self.write(named.then(|| given_correlation_id_of(record)).flatten().map(str::as_bytes)),
             error: self.write(message.error.map(str::as_bytes)),
             outcome: message.outcome,
         };
@@ -152,7 +158,9 @@ impl Segment {
     }
 
     fn route(&mut self, topic: &Arc<str>, handler: &'static str) -> u16 {
-        let known = self.routes.iter().rposition(|route| route.0 == *topic && route.1 == handler);
+        // Of a name that lies in two places there are two entries, and both are right.
+        let same = |route: &(Arc<str>, &'static str)| route.0 == *topic && std::ptr::eq(route.1, handler);
+        let known = self.routes.iter().rposition(same);
         let index = known.unwrap_or_else(|| {
             self.routes.push((Arc::clone(topic), handler));
             self.routes.len() - 1
@@ -211,24 +219,23 @@ impl Default for Inspector {
 }
 
 impl Inspector {
-    /// Keeps a message; the oldest ones go when the ring is full.
-    pub fn keep(&self, at: Timestamp, message: &Message<'_>) {
+    /// Keeps a message of an attempt that ended so many microseconds after the epoch; the oldest ones go when the ring is full.
+    pub fn keep(&self, at_us: i64, message: &Message<'_>) {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ring { segments, followed } = &mut *ring;
-        if segments.back().is_none_or(|segment| segment.entries.len() >= SEGMENT_MESSAGES) {
+        let Ring { current, full, followed } = &mut *ring;
+        if current.entries.len() >= SEGMENT_MESSAGES {
             // The oldest segment's memory becomes the newest's.
-            let full = segments.len() > KEPT_MESSAGES / SEGMENT_MESSAGES;
-            let mut next = if full { segments.pop_front().unwrap_or_default() } else { Segment::default() };
+            let none_goes = full.len() < KEPT_MESSAGES / SEGMENT_MESSAGES;
+            let mut next = if none_goes { Segment::default() } else { full.pop_front().unwrap_or_default() };
             next.entries.clear();
             next.text.clear();
             next.routes.clear();
-            segments.push_back(next);
+            full.push_back(std::mem::replace(current, next));
         }
-        let Some(segment) = segments.back_mut() else { return };
-        segment.push(at, message);
+        current.push(at_us, message);
         if *followed {
             *followed = self.live.receiver_count() > 0;
-            let shown = segment.messages().next();
+            let shown = current.messages().next();
             drop(ring);
             if let Some(shown) = shown {
                 // An error means that nobody follows any more.
@@ -242,7 +249,8 @@ impl Inspector {
     pub fn find(&self, query: &Query) -> Vec<RoutedMessage> {
         let limit = query.limit.unwrap_or(100);
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = ring.segments.iter().rev().flat_map(Segment::messages).take(KEPT_MESSAGES);
+        let segments = std::iter::once(&ring.current).chain(ring.full.iter().rev());
+        let all = segments.flat_map(Segment::messages).take(KEPT_MESSAGES);
         all.filter(|message| query.matches(message)).take(limit).collect()
     }
 
@@ -276,7 +284,7 @@ mod tests {
         let batch = batch(offset, id);
         let (record, duration) = (batch.record(0), Duration::from_micros(5));
         let message = Message { record, handler: "H", outcome, attempt: 1, duration, error };
-        inspector.keep(Timestamp::UNIX_EPOCH, &message);
+        inspector.keep(0, &message);
     }
 
     #[test]

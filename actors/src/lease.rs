@@ -33,7 +33,19 @@ impl Lease {
     /// Whether it holds.
     #[must_use]
     pub fn holds(&self, now: Instant) -> bool {
-        self.nanos(now) < self.until.load(Ordering::Acquire)
+        self.holds_at(self.nanos(now))
+    }
+
+    /// The moment from which [`holds_at`](Self::holds_at) counts.
+    #[must_use]
+    pub fn origin(&self) -> Instant {
+        self.origin
+    }
+
+    /// Whether it holds so many nanoseconds after its origin: for whoever has that number, and asks for each event.
+    #[must_use]
+    pub fn holds_at(&self, now_ns: u64) -> bool {
+        now_ns < self.until.load(Ordering::Acquire)
     }
 
     /// Nothing more is started while it is held; what was started goes on.
@@ -77,6 +89,7 @@ mod tests {
         assert!(!lease.holds(begin));
         lease.renew(begin + Duration::from_secs(3));
         assert!(lease.holds(begin) && lease.holds(begin + Duration::from_millis(2_999)));
+        assert!(lease.holds_at(2_999_999_999) && !lease.holds_at(3_000_000_000));
         assert!(!lease.holds(begin + Duration::from_secs(3)));
     }
 

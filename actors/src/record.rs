@@ -127,6 +127,7 @@ impl RecordBatch {
     /// # Panics
     /// When `index` is not below [`len`](Self::len).
     #[must_use]
+    #[inline]
     pub fn record(&self, index: usize) -> Record<'_> {
         Record { entry: &self.buffers.entries[index], batch: self }
     }
@@ -177,6 +178,7 @@ impl RecordBatch {
         Span { start: arena_u32(start), len: arena_u32(arena.len() - start) }
     }
 
+    #[inline]
     fn slice(&self, span: Span) -> Option<&[u8]> {
         (span.len != ABSENT).then(|| {
             let start = span.start as usize;
@@ -229,12 +231,14 @@ impl<'a> Record<'a> {
 
     /// Key, or `None` for a null key.
     #[must_use]
+    #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {
         self.batch.slice(self.entry.key)
     }
 
     /// Value, or `None` for a null value.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> Option<&'a [u8]> {
         self.batch.slice(self.entry.value)
     }
@@ -245,6 +249,12 @@ impl<'a> Record<'a> {
         Headers { rest: self.batch.slice(self.entry.headers).unwrap_or_default() }
     }
 
+    /// Whether it has headers.
+    #[must_use]
+    pub fn has_headers(&self) -> bool {
+        self.entry.headers.len > 0
+    }
+
     /// The last header of that name, as Kafka's clients read it; `None` also where its value is null.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
@@ -253,6 +263,7 @@ impl<'a> Record<'a> {
 
     /// The assignment it came with.
     #[must_use]
+    #[inline]
     pub fn assignment(&self) -> &'a Arc<Assignment> {
         &self.batch.assignments[self.entry.assignment as usize]
     }

@@ -51,7 +51,19 @@ pub fn fill(brokers: &str, topic: &str, codec: &str, records: impl Iterator<Item
     let topics: Vec<_> = names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(admin.create_topics(&topics, &AdminOptions::new())).unwrap();
-    let producer: BaseProducer = config("linger.ms", "50").set("compression.type", codec).create().unwrap();
+    produce(brokers, topic, codec, records);
+}
+
+/// Fills a topic that is there, and gives the producer that did it.
+pub fn produce(
+    brokers: &str,
+    topic: &str,
+    codec: &str,
+    records: impl Iterator<Item = (String, String)>,
+) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("linger.ms", "50").set("compression.type", codec);
+    let producer: BaseProducer = config.create().unwrap();
     for (key, value) in records {
         let mut record = BaseRecord::to(topic).key(&key).payload(&value);
         while let Err((_, refused)) = producer.send(record) {
@@ -60,6 +72,7 @@ pub fn fill(brokers: &str, topic: &str, codec: &str, records: impl Iterator<Item
         }
     }
     producer.flush(Duration::from_mins(1)).unwrap();
+    producer
 }
 
 /// A number that looks random and is the same in each run, for the record of this number.

@@ -58,6 +58,10 @@ report! {
     losses: "losses heard",
     /// Commits that the broker refused, or whose answer was lost.
     failed_commits: "failed commits",
+    /// Notes that the broker took beside the group's commits.
+    notes: "notes",
+    /// Partitions that went on from a note.
+    recalled: "partitions that went on from a note",
     /// Times that work was held because the broker did not confirm progress.
     holds: "holds of all work",
     /// Answers that were stale.

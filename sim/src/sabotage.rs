@@ -90,6 +90,14 @@ sabotages! {
     HungNotCancelled => Stuck,
     /// What a cancelled call answers later settles its event.
     LateAnswerSettles => SettledTwice,
+    /// A note counts as taken when it is sent.
+    NoteCountedWhenSent => LeftUncommitted,
+    /// A note says of all that was polled that it is settled.
+    NoteSaysWhatWasPolled => NotedUnsettled,
+    /// Notes are not read.
+    NoteIgnored => StartedAgain,
+    /// A note is read one offset too high.
+    NoteAtTheWrongBase => SkippedUnsettled,
     /// What was started of a partition goes on when it has moved.
     MovedNotCancelled => WorkedOnAfterTheEnd,
     /// What has moved is cancelled when the sweep comes, which may be after the lease is renewed.

@@ -20,6 +20,8 @@ pub(super) struct Assigned {
     pub(super) committing: Option<Committing>,
     /// The last commit that the group is known to have: what a note goes on from.
     pub(super) latest: Option<CommitName>,
+    /// Those sent since then. One may be the group's latest without our knowing: it is on its way, or its answer was lost.
+    pub(super) maybe_latest: Vec<CommitName>,
     /// A note that is not answered yet, and how many changes the last one said that was taken.
     pub(super) noting: Option<Noting>,
     pub(super) noted_changes: u64,
@@ -45,7 +47,24 @@ pub(super) struct Noting {
     pub(super) changes: u64,
 }
 
+/// Names that are kept of commits whose fate is not known. Where more answers are lost in a row, notes say less.
+const MAX_MAYBE_LATEST: usize = 3;
+
 impl Assigned {
+    /// A commit of that name is sent.
+    pub(super) fn sent(&mut self, name: CommitName) {
+        if self.maybe_latest.len() == MAX_MAYBE_LATEST {
+            self.maybe_latest.remove(0);
+        }
+        self.maybe_latest.push(name);
+    }
+
+    /// A commit of that name was accepted.
+    pub(super) fn accepted(&mut self, name: CommitName) {
+        self.latest = Some(name);
+        self.maybe_latest.clear();
+    }
+
     /// The offset to commit, where there is more to say than the broker knows.
     pub(super) fn uncommitted(&self) -> Option<i64> {
         let position = self.frontier.position()?;

@@ -30,6 +30,7 @@ impl Intake {
             let metadata = encode(offset, assigned.frontier.settled_above().into_iter(), self.max_metadata_bytes);
             assigned.say_again = false;
             let (name, changes) = (CommitName::of(offset, &metadata), assigned.frontier.changes());
+            assigned.sent(name);
             assigned.committing = Some(Committing { number, offset, changes, name });
             commits.push(Commit { slot, offset, metadata });
         }
@@ -43,7 +44,7 @@ impl Intake {
         let Some(committing) = assigned.committing.take_if(|committing| committing.number == number) else { return };
         if accepted {
             assigned.committed = Some(committing.offset);
-            assigned.latest = Some(committing.name);
+            assigned.accepted(committing.name);
             assigned.known_changes = committing.changes;
         } else {
             // Where it only said again what the broker has, nothing else would bring another one.

@@ -24,6 +24,7 @@ pub struct LaneKey(u64);
 impl LaneKey {
     /// The lane of a record of the partition that `seed` names.
     #[must_use]
+    #[inline]
     pub fn of(seed: PartitionSeed, offset: i64, key: Option<&[u8]>, unkeyed: Unkeyed) -> Self {
         let mut hasher = FxHasher::default();
         seed.hash(&mut hasher);
@@ -39,7 +40,9 @@ impl LaneKey {
 /// The queues of all keys of one handler.
 #[derive(Debug)]
 pub struct Lanes<T> {
-    by_key: FxHashMap<LaneKey, Lane<T>>,
+    by_key: FxHashMap<LaneKey, Lane>,
+    /// The items of all lanes.
+    items: Items<T>,
     /// Lanes that have an item and run none, in the order in which they became so. May name a lane that was
     /// swept empty meanwhile; such a name is skipped.
     ready: VecDeque<LaneKey>,
@@ -49,45 +52,95 @@ pub struct Lanes<T> {
 }
 
 #[derive(Debug)]
-struct Lane<T> {
-    items: Items<T>,
+struct Lane {
+    queue: Queue,
     state: LaneState,
 }
 
-/// A queue whose first item costs no allocation: most lanes have no more than one.
+/// Queues through one vector, each item with the place of the one behind it: an item costs no allocation. The memory is
+/// that of the most items there ever were, which is bounded by the credits.
 #[derive(Debug)]
 struct Items<T> {
-    first: Option<T>,
-    rest: VecDeque<T>,
+    places: Vec<Place<T>>,
+    /// The first place that is free; its `next` is the second.
+    free: u32,
+}
+
+#[derive(Debug)]
+struct Place<T> {
+    /// None where the place is free.
+    item: Option<T>,
+    next: u32,
+}
+
+/// Where a queue begins and ends.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    first: u32,
+    last: u32,
+}
+
+/// No place.
+const NOWHERE: u32 = u32::MAX;
+
+impl Queue {
+    const EMPTY: Self = Self { first: NOWHERE, last: NOWHERE };
+
+    fn is_empty(self) -> bool {
+        self.first == NOWHERE
+    }
 }
 
 impl<T> Items<T> {
     fn new() -> Self {
-        Self { first: None, rest: VecDeque::new() }
+        Self { places: Vec::new(), free: NOWHERE }
     }
 
-    fn push_back(&mut self, item: T) {
-        if self.first.is_none() {
-            self.first = Some(item);
-        } else {
-            self.rest.push_back(item);
+    /// Puts an item, with this one behind it, where there is room.
+    fn put(&mut self, item: T, next: u32) -> u32 {
+        let place = Place { item: Some(item), next };
+        let at = self.free;
+        if let Some(free) = self.places.get_mut(at as usize) {
+            self.free = free.next;
+            *free = place;
+            return at;
         }
+        self.places.push(place);
+        u32::try_from(self.places.len() - 1).expect("credits keep it far below 2^32 items")
     }
 
-    fn push_front(&mut self, item: T) {
-        if let Some(second) = self.first.replace(item) {
-            self.rest.push_front(second);
+    fn push_back(&mut self, queue: &mut Queue, item: T) {
+        let at = self.put(item, NOWHERE);
+        match self.places.get_mut(queue.last as usize) {
+            Some(last) => last.next = at,
+            None => queue.first = at,
         }
+        queue.last = at;
     }
 
-    fn pop_front(&mut self) -> Option<T> {
-        let first = self.first.take();
-        self.first = self.rest.pop_front();
-        first
+    fn push_front(&mut self, queue: &mut Queue, item: T) {
+        let at = self.put(item, queue.first);
+        if queue.is_empty() {
+            queue.last = at;
+        }
+        queue.first = at;
     }
 
-    fn is_empty(&self) -> bool {
-        self.first.is_none()
+    fn pop_front(&mut self, queue: &mut Queue) -> Option<T> {
+        let at = queue.first;
+        let place = self.places.get_mut(at as usize)?;
+        let item = place.item.take();
+        queue.first = std::mem::replace(&mut place.next, self.free);
+        if queue.is_empty() {
+            queue.last = NOWHERE;
+        }
+        self.free = at;
+        item
+    }
+
+    fn of(&self, queue: Queue) -> impl Iterator<Item = &T> {
+        let place = |at: u32| self.places.get(at as usize);
+        std::iter::successors(place(queue.first), move |before| place(before.next)).filter_map(|at| at.item.as_ref())
     }
 }
 
@@ -106,7 +159,8 @@ impl<T> Lanes<T> {
     /// No item; at most `limit` lanes run at once.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { by_key: FxHashMap::default(), ready: VecDeque::new(), limit, running: 0, queued: 0 }
+        let (by_key, ready) = (FxHashMap::default(), VecDeque::new());
+        Self { by_key, items: Items::new(), ready, limit, running: 0, queued: 0 }
     }
 
     /// At most `limit` lanes run at once from now on; those that run go on.
@@ -125,9 +179,9 @@ impl<T> Lanes<T> {
         self.queued += 1;
         let lane = self.by_key.entry(key).or_insert_with(|| {
             self.ready.push_back(key);
-            Lane { items: Items::new(), state: LaneState::Ready }
+            Lane { queue: Queue::EMPTY, state: LaneState::Ready }
         });
-        lane.items.push_back(item);
+        self.items.push_back(&mut lane.queue, item);
     }
 
     /// Takes the first item of a lane that runs nothing; the lane runs from now on. `None` when no lane may run.
@@ -141,7 +195,7 @@ impl<T> Lanes<T> {
             if lane.state != LaneState::Ready {
                 continue;
             }
-            let Some(item) = lane.items.pop_front() else {
+            let Some(item) = self.items.pop_front(&mut lane.queue) else {
                 self.by_key.remove(&key);
                 continue;
             };
@@ -164,8 +218,8 @@ impl<T> Lanes<T> {
     /// Takes the next item of a running lane, to be worked on together with the one before it, if `accept` agrees.
     pub fn join(&mut self, key: LaneKey, accept: impl FnOnce(&T) -> bool) -> Option<T> {
         let lane = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Running)?;
-        lane.items.first.as_ref().filter(|item| accept(item))?;
-        let item = lane.items.pop_front()?;
+        self.items.of(lane.queue).next().filter(|item| accept(item))?;
+        let item = self.items.pop_front(&mut lane.queue)?;
         self.queued -= 1;
         Some(item)
     }
@@ -178,7 +232,7 @@ impl<T> Lanes<T> {
         };
         for item in items.rev() {
             self.queued += 1;
-            lane.items.push_front(item);
+            self.items.push_front(&mut lane.queue, item);
         }
         lane.state = LaneState::Waiting;
         self.running -= 1;
@@ -192,9 +246,17 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Every item that is queued, whatever its lane does.
-    pub fn into_items(self) -> impl Iterator<Item = T> {
-        self.by_key.into_values().flat_map(|lane| lane.items.first.into_iter().chain(lane.items.rest))
+    /// Every item that is queued, whatever its lane does; those of a lane in their order.
+    #[must_use]
+    pub fn into_items(self) -> Vec<T> {
+        let Self { by_key, mut items, queued, .. } = self;
+        let mut all = Vec::with_capacity(queued);
+        for mut lane in by_key.into_values() {
+            while let Some(item) = items.pop_front(&mut lane.queue) {
+                all.push(item);
+            }
+        }
+        all
     }
 
     /// What a running lane worked on is settled; its next item may run.
@@ -204,7 +266,7 @@ impl<T> Lanes<T> {
             return;
         };
         self.running -= 1;
-        if lane.items.is_empty() {
+        if lane.queue.is_empty() {
             self.by_key.remove(&key);
         } else {
             lane.state = LaneState::Ready;
@@ -215,15 +277,16 @@ impl<T> Lanes<T> {
     /// Takes out every item that runs not and that `gone` names.
     pub fn sweep(&mut self, mut gone: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut swept = Vec::new();
+        let items = &mut self.items;
         self.by_key.retain(|_, lane| {
-            let mut kept = Items::new();
-            while let Some(item) = lane.items.pop_front() {
-                if gone(&item) { swept.push(item) } else { kept.push_back(item) }
+            let mut kept = Queue::EMPTY;
+            while let Some(item) = items.pop_front(&mut lane.queue) {
+                if gone(&item) { swept.push(item) } else { items.push_back(&mut kept, item) }
             }
-            lane.items = kept;
+            lane.queue = kept;
             // A lane that waits stays, also when it is empty: what it waits for (a dead letter, say) holds its place, and
             // `resume` is still to come.
-            lane.state != LaneState::Ready || !lane.items.is_empty()
+            lane.state != LaneState::Ready || !lane.queue.is_empty()
         });
         self.queued -= swept.len();
         swept
@@ -232,14 +295,14 @@ impl<T> Lanes<T> {
     /// An item that is in its lane, and what the lane does. Looks at all of them: for rare questions.
     pub fn find(&self, wanted: impl Fn(&T) -> bool) -> Option<(&T, LaneState)> {
         self.by_key.values().find_map(|lane| {
-            let item = lane.items.first.iter().chain(&lane.items.rest).find(|item| wanted(item))?;
+            let item = self.items.of(lane.queue).find(|item| wanted(item))?;
             Some((item, lane.state))
         })
     }
 
     /// All items that are in their lane.
     pub fn items_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.by_key.values_mut().flat_map(|lane| lane.items.first.iter_mut().chain(&mut lane.items.rest))
+        self.items.places.iter_mut().filter_map(|place| place.item.as_mut())
     }
 
     /// Items that wait in their lane.

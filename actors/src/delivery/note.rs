@@ -91,8 +91,8 @@ impl Intake {
             };
             let Some((latest, offset)) = assigned.latest.zip(assigned.unsaid()) else { continue };
             let progress = encode(offset, assigned.frontier.settled_above().into_iter(), self.max_metadata_bytes);
-            let on_its_way = assigned.committing.map(|committing| committing.name);
-            let metadata = write([latest].into_iter().chain(on_its_way), &progress);
+            let names = std::iter::once(latest).chain(assigned.maybe_latest.iter().copied());
+            let metadata = write(names, &progress);
             assigned.noting = Some(Noting { number, offset, changes: assigned.frontier.changes() });
             notes.push(Commit { slot: to_u32(slot), offset, metadata });
         }
@@ -209,6 +209,24 @@ mod tests {
         assert_eq!(settled_before(&resume(&later), Some(&note)), [0; 0]);
         let by_hand = Resume { offset: 0, metadata: String::new() };
         assert_eq!(settled_before(&by_hand, Some(&note)), [0; 0], "somebody wants these again");
+    }
+
+    #[test]
+    fn a_note_counts_also_beside_a_commit_whose_answer_was_lost() {
+        let (mut intake, slot, epoch) = intake();
+        intake.resume(slot, &Resume { offset: 0, metadata: String::new() }).unwrap();
+        for offset in 0..20 {
+            assert_eq!(intake.track(slot, offset, 1), Tracking::New);
+        }
+        settle(&mut intake, (slot, epoch), [0]);
+        let (number, taken) = commit_of(&mut intake);
+        // The broker took it, and nobody heard of that.
+        intake.commit_answered(slot, number, false);
+        settle(&mut intake, (slot, epoch), [1, 2, 3]);
+        let (number, _) = commit_of(&mut intake);
+        intake.commit_answered(slot, number, false);
+        let note = resume(&intake.begin_notes().1.remove(0));
+        assert_eq!(settled_before(&resume(&taken), Some(&note)), [1, 2, 3]);
     }
 
     #[test]

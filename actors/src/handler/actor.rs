@@ -134,7 +134,6 @@ impl<I: Invoke> HandlerActor<I> {
             share,
             life: Life::new(config.restart),
             config,
-            around: Rc::new(around),
             producer,
             factory,
             runs: Self::no_runs(),
@@ -143,9 +142,10 @@ impl<I: Invoke> HandlerActor<I> {
             dying: FxHashSet::default(),
             answers: Vec::new(),
             since_compacted: 0,
-            clock: Clock::start(),
+            clock: Clock::start(around.lease.origin()),
             ends: 0,
             counted: [0; Outcome::ALL.len()],
+            around: Rc::new(around),
         }
     }
 
@@ -156,7 +156,7 @@ impl<I: Invoke> HandlerActor<I> {
 
     /// Does all that can be done now.
     fn advance(&mut self, cx: &mut task::Context<'_>) {
-        self.clock = Clock::start();
+        self.clock = Clock::start(self.around.lease.origin());
         self.lanes.set_limit(self.share.limit());
         // To make a handler is to act on nothing that this member holds.
         self.revive(cx);
@@ -178,7 +178,9 @@ impl<I: Invoke> HandlerActor<I> {
                 && let Some((handler, generation)) = self.life.handler()
                 && let Some((in_hand, events)) = self.next_run(generation)
             {
-                if let Some((in_hand, called)) = self.runs.begin(in_hand, (handler, events), cx) {
+                let mut in_hand = Some(in_hand);
+                let called = self.runs.begin(&mut in_hand, (handler, events), cx);
+                if let (Some(in_hand), Some(called)) = (in_hand, called) {
                     self.finish(in_hand, called);
                 }
             }
@@ -195,7 +197,7 @@ impl<I: Invoke> HandlerActor<I> {
     /// Whether this member may still start and finish things. Without a lease (the process was frozen, so that others
     /// may have its partitions) everything stands still; the consumer's thread sweeps when it knows more.
     pub(super) fn may_act(&self) -> bool {
-        self.around.lease.holds(self.clock.now)
+        self.around.lease.holds_at(self.clock.now_ns)
     }
 
     /// Polls the waits once more; true when one was over, so that there may be more to do.

@@ -60,9 +60,8 @@ impl<I: Invoke> Supervised for HandlerActor<I> {
         self.dying.clear();
         self.alarm = None;
         self.life = Life::new(self.config.restart);
-        let queued = std::mem::replace(&mut self.lanes, Lanes::new(self.share.limit())).into_items();
-        let in_hand = cancelled.into_iter().flat_map(|InHand { items, .. }| items).map(|(_, item)| item);
-        let mut items: Vec<Item> = queued.chain(in_hand).collect();
+        let mut items = std::mem::replace(&mut self.lanes, Lanes::new(self.share.limit())).into_items();
+        items.extend(cancelled.into_iter().flat_map(|InHand { items, .. }| items).map(|(_, item)| item));
         items.append(&mut self.fallen.take());
         items.sort_by_key(Item::place);
         for item in items {

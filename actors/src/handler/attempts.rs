@@ -8,7 +8,7 @@ use smallvec::smallvec;
 
 use super::actor::{Called, HandlerActor};
 use super::dead_letters::{Letter, write};
-use super::invoke::Invoke;
+use super::invoke::{Invoke, Run};
 use super::item::{InHand, Item};
 use crate::delivery::lanes::LaneKey;
 use crate::journal::Message;
@@ -29,13 +29,14 @@ impl<I: Invoke> HandlerActor<I> {
     /// An answer that comes when there is no lease any more (the process was frozen in the very call) waits until this
     /// member is known to have its partitions still, or is forgotten.
     pub(super) fn finish(&mut self, in_hand: InHand, called: Called) {
-        let now = self.clock.tick();
+        self.clock.tick();
         if !self.may_act() {
             return self.runs.give_back(in_hand, called);
         }
-        let InHand { generation, began, mut items } = in_hand;
+        let InHand { generation, began_ns, items } = in_hand;
+        let duration = Duration::from_nanos(self.clock.now_ns.saturating_sub(began_ns));
         self.around.counters.vitals().passes("finish");
-        let mut results = called.unwrap_or_else(|panicked| {
+        let results = called.unwrap_or_else(|panicked| {
             self.panicked(generation, &panicked);
             let error = HandlerError::new(ErrorKind::Panic, panicked);
             smallvec![Err(error); items.len()]
@@ -43,16 +44,18 @@ impl<I: Invoke> HandlerActor<I> {
         if results.iter().any(Result::is_ok) {
             self.worked(generation);
         }
-        let duration = now.saturating_duration_since(began);
-        if items.len() == 1
-            && let (Some((lane, item)), Some(result)) = (items.pop(), results.pop())
-        {
-            // Nearly always it is one, and then most of what is below need not be done.
-            return match self.settle_if_done(&item, result, duration) {
-                None => self.lanes.release(lane),
-                Some(error) => self.fail(lane, item, error, duration, Vec::new()),
-            };
-        }
+        // Nearly always it is one, and then most of what is below need not be done.
+        let (items, results) = match (items.into_inner(), results.into_inner()) {
+            (Ok([(lane, item)]), Ok([result])) => {
+                return match self.settle_if_done(&item, result, duration) {
+                    None => self.lanes.release(lane),
+                    Some(error) => self.fail(lane, item, error, duration, Vec::new()),
+                };
+            }
+            (items, results) => {
+                (items.map_or_else(|many| many, Run::from_buf), results.map_or_else(|many| many, Run::from_buf))
+            }
+        };
         let mut rest = items.into_iter().zip(results).peekable();
         while let Some(((lane, item), result)) = rest.next() {
             let Some(error) = self.settle_if_done(&item, result, duration) else {
@@ -152,6 +155,6 @@ impl<I: Invoke> HandlerActor<I> {
         if Message::is_read() {
             self.around.journal.write(message);
         }
-        self.around.inspector.keep(self.clock.timestamp(), &message);
+        self.around.inspector.keep(self.clock.at_us(), &message);
     }
 }

@@ -1,5 +1,6 @@
 //! What begins: the next items that may run, decoded, and the call to the handler.
 
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,11 +17,30 @@ impl<I: Invoke> HandlerActor<I> {
     pub(super) fn next_run(&mut self, generation: u32) -> Option<(InHand, Run<Event<I::Event>>)> {
         // On trial it is one event, so that it takes no others with it.
         let most = if self.life.on_trial() { 1 } else { I::MAX_EVENTS_PER_RUN };
-        let mut in_hand = InHand { generation, began: self.clock.now, items: Run::new() };
-        let mut events = Run::new();
-        while in_hand.items.len() < most
-            && let Some((lane, item)) = self.lanes.start()
-        {
+        // Most runs are one event: then nothing is put into a vector that is not made with it.
+        let (lane, item, event) = self.next_event(false)?;
+        let alone = item.attempts > 0;
+        let items = Run::from_buf([(lane, item)]);
+        let mut in_hand = InHand { generation, began_ns: self.clock.now_ns, items };
+        let mut events = Run::from_buf([event]);
+        if most > 1 && !alone {
+            self.join_followers(lane, most, &mut in_hand, &mut events);
+            while in_hand.items.len() < most
+                && let Some((lane, item, event)) = self.next_event(true)
+            {
+                events.push(event);
+                in_hand.items.push((lane, item));
+                self.join_followers(lane, most, &mut in_hand, &mut events);
+            }
+        }
+        Some((in_hand, events))
+    }
+
+    /// The next item that may run, decoded. An event that failed before runs alone, so that it cannot take others with it
+    /// again: where there are others already, it waits.
+    #[inline]
+    fn next_event(&mut self, with_others: bool) -> Option<(LaneKey, Item, Event<I::Event>)> {
+        while let Some((lane, item)) = self.lanes.start() {
             if !item.may_start() {
                 self.answers.push(item.answer(false));
                 self.lanes.release(lane);
@@ -35,28 +55,16 @@ impl<I: Invoke> HandlerActor<I> {
                 self.fail(lane, item, error, Duration::ZERO, Vec::new());
                 continue;
             }
-            let alone = item.attempts > 0;
-            if alone && !in_hand.items.is_empty() {
-                // An event that failed before runs alone, so that it cannot take others with it again.
+            if with_others && item.attempts > 0 {
                 self.lanes.unstart(lane, item);
-                break;
+                return None;
             }
             match decode::<I>(&item) {
-                Ok(event) => {
-                    events.push(event);
-                    in_hand.items.push((lane, item));
-                }
-                Err(error) => {
-                    self.fail(lane, item, error, Duration::ZERO, Vec::new());
-                    continue;
-                }
+                Ok(event) => return Some((lane, item, event)),
+                Err(error) => self.fail(lane, item, error, Duration::ZERO, Vec::new()),
             }
-            if alone {
-                break;
-            }
-            self.join_followers(lane, most, &mut in_hand, &mut events);
         }
-        (!in_hand.items.is_empty()).then_some((in_hand, events))
+        None
     }
 
     /// Takes more items of a lane into the run, as long as they can run with it.
@@ -76,16 +84,16 @@ impl<I: Invoke> HandlerActor<I> {
 
 /// Decodes under the guard too: a contract's own `Deserialize` or validation may panic.
 fn decode<I: Invoke>(item: &Item) -> Result<Event<I::Event>, HandlerError> {
-    guarded(|| Event::decode(&item.batch, item.index as usize, item.attempts + 1))
+    guarded(|| Event::decode(&item.batch, item.index, item.attempts + 1))
         .unwrap_or_else(|panicked| Err(HandlerError::new(ErrorKind::Undecodable, panicked)))
 }
 
 /// Calls the handler; a panic in it ends here, and so does one in the `Drop` of what it was called with.
-pub(super) async fn call<I: Invoke>(handler: Rc<I>, events: Run<Event<I::Event>>) -> Called {
+// Not itself `async`, which would move the events once more.
+pub(super) fn call<I: Invoke>(handler: Rc<I>, events: Run<Event<I::Event>>) -> impl Future<Output = Called> {
     guarded_future(async move {
         let results = handler.invoke(&events).await;
         drop(events);
         results
     })
-    .await
 }

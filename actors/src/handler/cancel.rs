@@ -17,8 +17,9 @@ impl<I: Invoke> HandlerActor<I> {
         if self.alarm.is_some() || self.runs.waiting() == 0 {
             return false;
         }
-        let oldest = self.runs.kept().map(|in_hand| in_hand.began).min();
-        self.alarm = oldest.map(|began| Box::pin(sleep_until((began + self.config.deadline).into())));
+        let oldest = self.runs.kept().map(|in_hand| in_hand.began_ns).min();
+        let deadline = self.config.deadline;
+        self.alarm = oldest.map(|began| Box::pin(sleep_until((self.clock.instant(began) + deadline).into())));
         true
     }
 
@@ -28,8 +29,8 @@ impl<I: Invoke> HandlerActor<I> {
             return;
         }
         self.alarm = None;
-        let (now, deadline) = (self.clock.now, self.config.deadline);
-        for in_hand in self.runs.cancel(&mut |in_hand| now >= in_hand.began + deadline) {
+        let (clock, deadline) = (self.clock, self.config.deadline);
+        for in_hand in self.runs.cancel(&mut |in_hand| clock.now >= clock.instant(in_hand.began_ns) + deadline) {
             let error = HandlerError::new(ErrorKind::Hung, format!("no answer within {deadline:?}"));
             let results = smallvec![Err(error); in_hand.items.len()];
             self.finish(in_hand, Ok(results));

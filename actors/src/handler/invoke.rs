@@ -33,6 +33,9 @@ impl<H: Handler> Invoke for Each<H> {
     const MAX_RUNS: usize = usize::MAX;
 
     async fn invoke(&self, events: &[Event<Self::Event>]) -> Run<HandlerResult> {
+        if let [event] = events {
+            return Run::from_buf([self.0.handle(event).await]);
+        }
         let mut results = Run::with_capacity(events.len());
         for event in events {
             results.push(self.0.handle(event).await);

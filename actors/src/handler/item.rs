@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::invoke::Run;
 use crate::answer::Answer;
@@ -69,10 +68,12 @@ impl Item {
         Self { batch, index, attempts: 0, first_failure_us: 0, answered, fallen: Rc::clone(fallen) }
     }
 
+    #[inline]
     pub(super) fn record(&self) -> Record<'_> {
         self.batch.record(self.index as usize)
     }
 
+    #[inline]
     pub(super) fn may_start(&self) -> bool {
         self.record().assignment().is_open()
     }
@@ -82,12 +83,14 @@ impl Item {
         self.record().assignment().has_ended()
     }
 
+    #[inline]
     pub(super) fn place(&self) -> Place {
         let record = self.record();
         let assignment = record.assignment();
         (assignment.slot, assignment.epoch, record.offset())
     }
 
+    #[inline]
     pub(super) fn answer(&self, settled: bool) -> Answer {
         let (slot, epoch, offset) = self.place();
         self.answered.set(true);
@@ -99,6 +102,7 @@ impl Item {
 pub(super) struct InHand {
     /// Of the handler that was called.
     pub(super) generation: u32,
-    pub(super) began: Instant,
+    /// Nanoseconds after the clock's origin.
+    pub(super) began_ns: u64,
     pub(super) items: Run<(LaneKey, Item)>,
 }

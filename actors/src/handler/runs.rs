@@ -22,8 +22,8 @@ pub(super) struct Runs<M, K, F: Future> {
 
 /// [`Runs`] without the types that cannot be named. `K` is what a run works on.
 pub(super) trait Running<K, I, O> {
-    /// Begins one; gives its output when it is ready at once.
-    fn begin(&mut self, kept: K, input: I, cx: &mut Context<'_>) -> Option<(K, O)>;
+    /// Begins one; gives its output when it is ready at once, and takes what it works on when it is not.
+    fn begin(&mut self, kept: &mut Option<K>, input: I, cx: &mut Context<'_>) -> Option<O>;
     /// The output of one that waited, if one is ready.
     fn next(&mut self, cx: &mut Context<'_>) -> Option<(K, O)>;
     /// Keeps an output for which it is not the time: `next` gives it again, unless its run is cancelled first.
@@ -62,7 +62,7 @@ impl<M, K, F: Future> Runs<M, K, F> {
 }
 
 impl<K: Unpin, I, O, M: Fn(I) -> F, F: Future<Output = O>> Running<K, I, O> for Runs<M, K, F> {
-    fn begin(&mut self, kept: K, input: I, cx: &mut Context<'_>) -> Option<(K, O)> {
+    fn begin(&mut self, kept: &mut Option<K>, input: I, cx: &mut Context<'_>) -> Option<O> {
         let future = (self.make)(input);
         let mut place = match self.spare.take() {
             None => Box::pin(future),
@@ -74,9 +74,9 @@ impl<K: Unpin, I, O, M: Fn(I) -> F, F: Future<Output = O>> Running<K, I, O> for 
         if let Poll::Ready(output) = place.as_mut().poll(cx) {
             // The finished future stays in its place until the next one takes it: it holds nothing any more.
             self.spare = Some(place);
-            Some((kept, output))
+            Some(output)
         } else {
-            self.waiting.push(Waiting { kept: Some(kept), future: place });
+            self.waiting.push(Waiting { kept: kept.take(), future: place });
             None
         }
     }
@@ -146,11 +146,12 @@ mod tests {
     fn what_is_ready_comes_at_once_and_the_rest_when_it_is() {
         let mut runs = runs();
         let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(runs.begin(1, None, &mut cx), Some((1, "done")));
+        let (mut one, mut two, mut three) = (Some(1), Some(2), Some(3));
+        assert_eq!((runs.begin(&mut one, None, &mut cx), one), (Some("done"), Some(1)));
         let (open, gate) = oneshot::channel();
-        assert_eq!(runs.begin(2, Some(gate), &mut cx), None);
-        let third = runs.begin(3, None, &mut cx);
-        assert_eq!((third, runs.next(&mut cx), runs.waiting()), (Some((3, "done")), None, 1));
+        assert_eq!((runs.begin(&mut two, Some(gate), &mut cx), two), (None, None));
+        let third = runs.begin(&mut three, None, &mut cx);
+        assert_eq!((third, runs.next(&mut cx), runs.waiting()), (Some("done"), None, 1));
         open.send(()).unwrap();
         assert_eq!((runs.next(&mut cx), runs.waiting()), (Some((2, "done")), 0));
     }
@@ -160,9 +161,9 @@ mod tests {
         let mut runs = runs();
         let mut cx = Context::from_waker(Waker::noop());
         let (mut one, gate) = oneshot::channel();
-        assert_eq!(runs.begin(1, Some(gate), &mut cx), None);
+        assert_eq!(runs.begin(&mut Some(1), Some(gate), &mut cx), None);
         let (other, gate) = oneshot::channel();
-        assert_eq!(runs.begin(2, Some(gate), &mut cx), None);
+        assert_eq!(runs.begin(&mut Some(2), Some(gate), &mut cx), None);
         assert_eq!(runs.kept().copied().sum::<u32>(), 3);
         assert_eq!(runs.cancel(&mut |kept| *kept == 1), [1]);
         assert!(one.poll_closed(&mut cx).is_ready(), "its future is gone");

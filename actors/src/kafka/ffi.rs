@@ -18,6 +18,8 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
 
+use super::wire::WireHeaders;
+
 /// Messages taken from the queue at once: more gains nothing, and fewer than 64 cost.
 pub(super) const MAX_BATCH_RECORDS: usize = 512;
 
@@ -33,52 +35,96 @@ pub(super) struct QueuedConsumer<C: ConsumerContext> {
 unsafe impl<C: ConsumerContext> Send for QueuedConsumer<C> {}
 
 /// One message, as long as its owner lets it be read.
-pub(super) struct RawMessage<'a>(&'a sys::rd_kafka_message_t);
+pub(super) struct RawMessage<'a> {
+    message: &'a sys::rd_kafka_message_t,
+    /// The message and what follows it, where this library knows what that is.
+    whole: Option<&'a WholeMessage>,
+}
+
+/// What a message is inside librdkafka (`rd_kafka_msg_t` in its `rdkafka_msg.h`), as far as a consumer's headers.
+///
+/// No call of librdkafka says that a message has no headers without some 1,100 instructions, nearly half of what it takes
+/// to get a record into a batch, and those that are there cost some 400 more each. Here they lie as they came.
+#[repr(C)]
+struct WholeMessage {
+    message: sys::rd_kafka_message_t,
+    link: [*const c_void; 2],
+    flags: c_int,
+    timestamp_type: c_int,
+    timestamp: i64,
+    /// Those that somebody asked for.
+    headers: *const c_void,
+    status: c_int,
+    broker: i32,
+    /// The headers as they came over the wire.
+    wire_headers_len: i32,
+    wire_headers: *const u8,
+}
+
+/// The version whose messages are that; in another one librdkafka is asked. A test compares the two.
+const KNOWN_LAYOUT: c_int = 0x020c_01ff;
+
+type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
 impl<'a> RawMessage<'a> {
     /// What librdkafka reports in place of a record.
     pub(super) fn error(&self) -> Option<RDKafkaErrorCode> {
-        (self.0.err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| self.0.err.into())
+        (self.message.err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| self.message.err.into())
     }
 
     /// A number that is the same for messages of one topic while the assignment does not change.
     pub(super) fn topic_handle(&self) -> usize {
-        self.0.rkt as usize
+        self.message.rkt as usize
     }
 
     pub(super) fn topic(&self) -> Cow<'a, str> {
-        if self.0.rkt.is_null() {
+        if self.message.rkt.is_null() {
             return Cow::Borrowed("");
         }
         // SAFETY: a consumed message holds its topic, whose name is a C string of the same lifetime.
-        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.0.rkt)) }.to_string_lossy()
+        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.message.rkt)) }.to_string_lossy()
     }
 
     pub(super) fn partition(&self) -> i32 {
-        self.0.partition
+        self.message.partition
     }
 
     pub(super) fn offset(&self) -> i64 {
-        self.0.offset
+        self.message.offset
     }
 
     pub(super) fn timestamp_ms(&self) -> i64 {
         // SAFETY: reads a field of a live message; the type is not wanted, and null says so.
-        unsafe { sys::rd_kafka_message_timestamp(self.0, ptr::null_mut()) }
+        unsafe { sys::rd_kafka_message_timestamp(self.message, ptr::null_mut()) }
     }
 
     pub(super) fn key(&self) -> Option<&'a [u8]> {
-        bytes(self.0.key.cast(), self.0.key_len)
+        bytes(self.message.key.cast(), self.message.key_len)
     }
 
     pub(super) fn value(&self) -> Option<&'a [u8]> {
-        bytes(self.0.payload.cast(), self.0.len)
+        bytes(self.message.payload.cast(), self.message.len)
     }
 
-    pub(super) fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+    pub(super) fn headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
+        let wire = self.wire_headers();
+        let parsed = wire.is_none().then(|| self.parsed_headers());
+        wire.into_iter().flatten().chain(parsed.into_iter().flatten())
+    }
+
+    /// The headers as they came; `None` where this library does not know where they lie.
+    fn wire_headers(&self) -> Option<WireHeaders<'a>> {
+        let whole = self.whole?;
+        // Where there are none, their number is all: one byte.
+        let length = usize::try_from(whole.wire_headers_len).unwrap_or(0);
+        Some(WireHeaders::new(if length > 1 { bytes(whole.wire_headers, length)? } else { &[] }))
+    }
+
+    /// The headers as librdkafka has them.
+    fn parsed_headers(&self) -> impl Iterator<Item = Header<'a>> + use<'a> {
         let mut headers = ptr::null_mut();
         // SAFETY: the headers belong to the message and live as long as it; without headers the call fails.
-        let found = unsafe { sys::rd_kafka_message_headers(self.0, &raw mut headers) };
+        let found = unsafe { sys::rd_kafka_message_headers(self.message, &raw mut headers) };
         let count = if found == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             // SAFETY: `headers` was set by the call above.
             unsafe { sys::rd_kafka_header_cnt(headers) }
@@ -241,8 +287,12 @@ pub(super) struct OwnedMessage(*mut sys::rd_kafka_message_t);
 
 impl OwnedMessage {
     pub(super) fn raw(&self) -> RawMessage<'_> {
-        // SAFETY: the message is live until it is dropped, and borrowed until then.
-        RawMessage(unsafe { &*self.0 })
+        // SAFETY: reads a constant.
+        let is_known = unsafe { sys::rd_kafka_version() } == KNOWN_LAYOUT;
+        // SAFETY: the message is live until it is dropped, and borrowed until then. In the known version every message
+        // that a consumer gets is the first member of a `rd_kafka_msg_t`, and nobody writes to it while it is ours.
+        let (message, whole) = unsafe { (&*self.0, is_known.then(|| &*self.0.cast::<WholeMessage>())) };
+        RawMessage { message, whole }
     }
 }
 
@@ -299,5 +349,61 @@ pub(super) fn tune_mock_groups<C: ProducerContext>(client: &BaseProducer<C>, hea
             sys::rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(cluster, millis(heartbeat));
             sys::rd_kafka_mock_set_group_consumer_session_timeout_ms(cluster, millis(session));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::message::{Header as Named, OwnedHeaders};
+    use rdkafka::producer::BaseRecord;
+
+    use super::*;
+    use crate::kafka::EmbeddedBroker;
+
+    #[test]
+    fn headers_are_the_same_as_they_came_and_as_librdkafka_has_them() {
+        let broker = EmbeddedBroker::start().unwrap();
+        broker.create_topic("t", 1).unwrap();
+        let config = |name: &str, value: &str| -> ClientConfig {
+            let mut config = ClientConfig::new();
+            config.set("bootstrap.servers", broker.bootstrap()).set(name, value);
+            config
+        };
+        let headers = OwnedHeaders::new().insert(Named { key: "a", value: Some("1") });
+        let headers = headers.insert(Named { key: "null", value: None::<&str> });
+        let headers = headers.insert(Named { key: "long", value: Some(&"v".repeat(1_000)) });
+        let producer: BaseProducer = config("linger.ms", "0").create().unwrap();
+        let record = || BaseRecord::<str, str>::to("t").partition(0);
+        producer.send(record().payload("none")).map_err(|(error, _)| error).unwrap();
+        producer.send(record().payload("three").headers(headers)).map_err(|(error, _)| error).unwrap();
+        producer.send(record().key("neither value nor headers")).map_err(|(error, _)| error).unwrap();
+        producer.flush(Duration::from_secs(10)).unwrap();
+
+        let consumer: BaseConsumer = config("group.id", "g").set("auto.offset.reset", "earliest").create().unwrap();
+        let mut consumer = QueuedConsumer::new(consumer);
+        consumer.forward("t", 0);
+        let mut list = TopicPartitionList::new();
+        list.add_partition("t", 0);
+        consumer.consumer().assign(&list).unwrap();
+        let (mut counts, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(20));
+        while counts.len() < 3 && Instant::now() < deadline {
+            consumer.read(10, Duration::from_millis(100), |message| {
+                let Some(wire) = message.raw().wire_headers() else {
+                    panic!(
+                        "this is another librdkafka: read its rdkafka_msg.h, and set the layout and its version here"
+                    );
+                };
+                let wire: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+                    wire.map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
+                let raw = RawMessage { whole: None, ..message.raw() };
+                let parsed = raw.headers().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)));
+                assert_eq!(wire, parsed.collect::<Vec<_>>());
+                counts.push(wire.len());
+            });
+        }
+        assert_eq!(counts, [0, 3, 0]);
     }
 }

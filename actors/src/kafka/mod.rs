@@ -13,6 +13,7 @@ mod sink;
 mod source;
 mod statistics;
 mod topics;
+mod wire;
 
 pub(crate) use config::property_problem;
 pub use config::{Broker, KafkaConfig, NOTES_SUFFIX};

@@ -74,10 +74,28 @@ impl History {
         if let Some(before) = before.filter(|before| *before > known.offset) {
             return Err(Violation::CommitWentBack(partition, before));
         }
-        let log = &self.logs[partition];
-        let wrong =
-            log.iter().find(|record| known.says_settled(record.offset) && !self.is_settled(partition, record.offset));
-        wrong.map_or(Ok(()), |record| Err(Violation::CommittedUnsettled(partition, record.offset)))
+        match self.unsettled_of(partition, known) {
+            Some(offset) => Err(Violation::CommittedUnsettled(partition, offset)),
+            None => Ok(()),
+        }
+    }
+
+    /// The broker took a note.
+    pub(crate) fn note(&mut self, tenure: Tenure, known: &Known) -> Result<(), Violation> {
+        let partition = tenure.partition;
+        self.trace(&[6, partition as u64, known.offset.unsigned_abs()]);
+        self.report.notes += 1;
+        match self.unsettled_of(partition, known) {
+            Some(offset) => Err(Violation::NotedUnsettled(partition, offset)),
+            None => Ok(()),
+        }
+    }
+
+    /// A record that is said to be settled and is not.
+    fn unsettled_of(&self, partition: usize, known: &Known) -> Option<i64> {
+        let mut log = self.logs[partition].iter();
+        let wrong = log.find(|record| known.says_settled(record.offset) && !self.is_settled(partition, record.offset));
+        wrong.map(|record| record.offset)
     }
 
     /// The first record of a partition that is not known to the broker as settled.

@@ -16,6 +16,7 @@ pub(super) enum Phase {
     Events,
     CommitAnswers,
     Commit,
+    Note,
     Hold,
     Leave,
 }
@@ -59,6 +60,10 @@ impl Member {
                 if self.pace.is_due(self.now_of_turn) || self.is(Sabotage::PaceIgnored) {
                     self.commit(None, step)?;
                 }
+                Phase::Note
+            }
+            Phase::Note => {
+                self.note(step)?;
                 Phase::Hold
             }
             Phase::Hold => {
@@ -126,8 +131,8 @@ impl Member {
         step.history.changed(self.number, step.now);
         match event {
             GroupEvent::Assigned { partitions } => {
-                for (tenure, committed) in partitions {
-                    self.assigned(tenure, committed, step);
+                for (tenure, left) in partitions {
+                    self.assigned(tenure, left, step);
                 }
             }
             GroupEvent::Revoked { partitions } => self.begin_leaving(partitions, step),
@@ -138,7 +143,7 @@ impl Member {
     /// Stops and resumes what is started, with what the broker says of our progress.
     fn hold_or_go_on(&mut self, step: &mut Step<'_>) -> Result<(), Violation> {
         let now = self.now_of_turn;
-        let mut held = self.pace.holds(now) && self.intake.has_uncommitted();
+        let mut held = self.pace.holds(now) && self.is_unheard();
         held |= self.held && self.is(Sabotage::HeldForEver);
         step.history.held(self.number, held, now)?;
         if held != self.held {

@@ -9,9 +9,9 @@ use actors::delivery::membership::Membership;
 use actors::delivery::progress_codec;
 
 use super::consumer::Phase;
-use super::{Member, Owned, Released, Step, TOPIC};
+use super::{Left, Member, Owned, Released, Step, TOPIC};
 use crate::Sabotage;
-use crate::history::{Known, Tenure, Violation};
+use crate::history::{Tenure, Violation};
 
 /// What was started of a leaving partition may finish for so long.
 const DRAIN: Duration = Duration::from_millis(1_200);
@@ -48,12 +48,14 @@ pub(super) struct Draining {
 
 impl Member {
     /// A partition comes, with what the broker has of it.
-    pub(super) fn assigned(&mut self, tenure: Tenure, committed: Option<(i64, String)>, step: &mut Step<'_>) {
+    pub(super) fn assigned(&mut self, tenure: Tenure, left: Left, step: &mut Step<'_>) {
         let (slot, epoch) = self.intake.assign(TOPIC, i32::try_from(tenure.partition).unwrap_or(0));
         if self.is(Sabotage::PauseForgotten) {
             self.intake.pause_topic(TOPIC, PauseCause::Operator, false);
         }
         self.pace.restless(step.now);
+        let Left { committed, note, known } = left;
+        let is_committed = committed.is_some();
         let (offset, metadata) = committed.unwrap_or_default();
         let runs = progress_codec::decode(offset, &metadata).unwrap_or_default();
         let resume = match self.sabotage {
@@ -68,9 +70,11 @@ impl Member {
             }
             _ => Resume { offset, metadata },
         };
-        // What cannot be read is handled again.
-        let _ = self.intake.resume(slot, &resume);
-        let known = Known { offset, runs };
+        // What cannot be read is handled again. Where nothing is committed there is nothing to go on from.
+        if is_committed {
+            let _ = self.intake.resume(slot, &resume);
+        }
+        self.recall(slot, note, step);
         let owned = Owned {
             tenure,
             slot,
@@ -114,6 +118,8 @@ impl Member {
         self.pace.forget();
         self.inbox.clear();
         self.commit_answers.clear();
+        self.note_answers.clear();
+        self.note_pace.forget();
         self.membership = Membership::new(step.now);
         self.phase = Phase::Lease;
     }
@@ -154,7 +160,7 @@ impl Member {
                 self.leaving.push(leaving);
                 continue;
             };
-            let uncommitted = leaving.slots.iter().any(|slot| self.intake.is_uncommitted(*slot));
+            let uncommitted = !leaving.slots.iter().all(|slot| self.is_said(*slot));
             let uncommitted = uncommitted && !self.is(Sabotage::ReleasedWithoutCommit);
             if uncommitted && now < until {
                 if now >= leaving.next_commit {
@@ -175,7 +181,7 @@ impl Member {
 
     fn advance_drain(&mut self, now: Instant) {
         let drained = self.intake.in_flight_in_all() == 0;
-        let committed = !self.intake.has_uncommitted();
+        let committed = self.intake.slots().into_iter().all(|slot| self.is_said(slot));
         let free = self.owned.is_empty() && self.leaving.is_empty();
         let Some(draining) = &mut self.draining else { return };
         if let Some(left) = draining.left_at {

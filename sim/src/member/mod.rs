@@ -6,6 +6,7 @@ mod commits;
 mod consumer;
 mod leaving;
 mod life;
+mod notes;
 mod reading;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,12 +28,14 @@ pub(crate) use commits::{CommitAnswer, CommitRequest};
 use consumer::Phase;
 use leaving::{Draining, Leaving};
 use life::Life;
+pub(crate) use notes::together;
 
 pub(crate) const CREDIT_RECORDS: usize = 24;
 pub(crate) const TOPIC: &str = "t";
 const CREDIT_BYTES: usize = 1_000_000;
 const LANES_AT_ONCE: usize = 8;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+const NOTE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a member works with at a step.
 pub(crate) struct Step<'a> {
@@ -79,11 +82,22 @@ pub(crate) struct Owned {
     paused: bool,
 }
 
+/// What earlier owners of a partition left at the broker.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    /// What the group has.
+    pub(crate) committed: Option<(i64, String)>,
+    /// What was noted beside it.
+    pub(crate) note: Option<(i64, String)>,
+    /// What both say, where they go together.
+    pub(crate) known: Known,
+}
+
 /// What the group tells a member.
 #[derive(Clone, Debug)]
 pub(crate) enum GroupEvent {
     /// Partitions come, each with what the broker has of it.
-    Assigned { partitions: Vec<(Tenure, Option<(i64, String)>)> },
+    Assigned { partitions: Vec<(Tenure, Left)> },
     /// Partitions are to be given away.
     Revoked { partitions: Vec<usize> },
     /// All is another's, or will be.
@@ -104,6 +118,7 @@ pub(crate) struct Released {
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pub(crate) commits: Vec<CommitRequest>,
+    pub(crate) notes: Vec<CommitRequest>,
     pub(crate) released: Vec<Released>,
     /// It heard that it lost all, and joins again.
     pub(crate) rejoins: bool,
@@ -125,6 +140,7 @@ pub(crate) struct Member {
     owned: BTreeMap<usize, Owned>,
     membership: Membership,
     pace: CommitPace,
+    note_pace: CommitPace,
     held: bool,
     leaving: Vec<Leaving>,
     draining: Option<Draining>,
@@ -136,6 +152,7 @@ pub(crate) struct Member {
     sweeps: VecDeque<Instant>,
     inbox: VecDeque<(Instant, GroupEvent)>,
     commit_answers: VecDeque<CommitAnswer>,
+    note_answers: VecDeque<CommitAnswer>,
     pub(crate) outbox: Outbox,
     // What the handler's actor has.
     lanes: Lanes<Item>,
@@ -170,6 +187,7 @@ impl Member {
             owned: BTreeMap::new(),
             membership: Membership::new(now),
             pace: CommitPace::new(now, COMMIT_INTERVAL),
+            note_pace: CommitPace::new(now, NOTE_INTERVAL),
             held: false,
             leaving: Vec::new(),
             draining: None,
@@ -179,6 +197,7 @@ impl Member {
             sweeps: VecDeque::new(),
             inbox: VecDeque::new(),
             commit_answers: VecDeque::new(),
+            note_answers: VecDeque::new(),
             outbox: Outbox::default(),
             lanes: Lanes::new(LANES_AT_ONCE),
             in_hand: Vec::new(),
@@ -205,6 +224,11 @@ impl Member {
     /// The broker answers a commit.
     pub(crate) fn answer_commit(&mut self, answer: CommitAnswer) {
         self.commit_answers.push_back(answer);
+    }
+
+    /// The broker answers a note.
+    pub(crate) fn answer_note(&mut self, answer: CommitAnswer) {
+        self.note_answers.push_back(answer);
     }
 
     fn may_start(&self, item: &Item) -> bool {

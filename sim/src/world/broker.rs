@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use actors::delivery::progress_codec;
+use actors::delivery::{note, progress_codec};
 
 use super::World;
-use crate::history::{Known, Violation};
-use crate::member::{CommitAnswer, CommitRequest};
+use crate::history::{Known, Tenure, Violation};
+use crate::member::{CommitAnswer, CommitRequest, Left, together};
 
 /// Of a hundred commits on their way, so many are answered in a step.
 const ANSWERED_PERCENT: u64 = 60;
@@ -17,15 +17,20 @@ const REFUSED_AFTER_REBALANCE_PERCENT: u64 = 70;
 
 pub(super) struct Broker {
     committed: Vec<Option<(i64, String)>>,
+    /// What was noted beside the group's commits, and by whom.
+    noted: Vec<Option<(Tenure, (i64, String))>>,
     /// With the member that sent them, and the membership that it had.
     commits: Vec<(usize, u64, CommitRequest)>,
+    /// Notes want no membership.
+    notes: Vec<(usize, CommitRequest)>,
     /// The group rebalances, and no commit is answered until then.
     pub(super) rebalances_until: Instant,
 }
 
 impl Broker {
     pub(super) fn new(partitions: usize, now: Instant) -> Self {
-        Self { committed: vec![None; partitions], commits: Vec::new(), rebalances_until: now }
+        let (committed, noted) = (vec![None; partitions], vec![None; partitions]);
+        Self { committed, noted, commits: Vec::new(), notes: Vec::new(), rebalances_until: now }
     }
 
     /// Commits were sent.
@@ -33,17 +38,30 @@ impl Broker {
         self.commits.extend(commits.into_iter().map(|commit| (from, membership, commit)));
     }
 
+    /// Notes were sent. They are taken also when their sender is gone.
+    pub(super) fn noted(&mut self, from: usize, notes: Vec<CommitRequest>) {
+        self.notes.extend(notes.into_iter().map(|note| (from, note)));
+    }
+
     /// Whoever sent them does not hear of them.
     pub(super) fn forget(&mut self, from: usize) {
         self.commits.retain(|(sender, ..)| *sender != from);
     }
 
-    /// What is committed of a partition.
-    pub(super) fn committed(&self, partition: usize) -> Option<(i64, String)> {
-        self.committed[partition].clone()
+    /// What there is of a partition.
+    pub(super) fn left(&self, partition: usize) -> Left {
+        let committed = self.committed[partition].clone();
+        let note = self.noted[partition].as_ref().map(|(_, note)| note.clone());
+        let known = together(committed.as_ref(), note.as_ref());
+        Left { committed, note, known }
     }
 
-    /// The same, read.
+    /// Whether the last note of a partition is one of an earlier owner, that came late.
+    pub(super) fn has_late_note(&self, of: Tenure) -> bool {
+        self.noted[of.partition].as_ref().is_some_and(|(tenure, _)| *tenure != of)
+    }
+
+    /// What the group has, read.
     pub(super) fn known(&self, partition: usize) -> Known {
         self.committed[partition].as_ref().map_or_else(Known::default, |(offset, metadata)| Known {
             offset: *offset,
@@ -62,6 +80,33 @@ impl World {
                 self.broker.commits.push((from, membership, commit));
             } else {
                 self.answer_commit(from, membership, &commit, faults)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same with notes, for which no member is needed and no rebalance waited.
+    pub(super) fn answer_notes(&mut self, faults: bool) -> Result<(), Violation> {
+        for (from, note) in std::mem::take(&mut self.broker.notes) {
+            let cut = self.members[from].as_ref().is_some_and(|member| member.cut_until.is_some());
+            if cut || !self.rng.percent(ANSWERED_PERCENT) {
+                self.broker.notes.push((from, note));
+                continue;
+            }
+            let taken = !(faults && self.rng.percent(REFUSED_PERCENT));
+            let answer_lost = faults && self.rng.percent(ANSWER_LOST_PERCENT);
+            let mut accepted = Vec::new();
+            for at in &note.parts {
+                if taken {
+                    let progress = note::progress_of(&at.metadata).unwrap_or_default();
+                    let runs = progress_codec::decode(at.offset, progress).unwrap_or_default();
+                    self.history.note(at.tenure, &Known { offset: at.offset, runs })?;
+                    self.broker.noted[at.tenure.partition] = Some((at.tenure, (at.offset, at.metadata.clone())));
+                }
+                accepted.push((at.slot, taken && !answer_lost));
+            }
+            if let Some(member) = self.members[from].as_mut() {
+                member.answer_note(CommitAnswer { number: note.number, accepted });
             }
         }
         Ok(())

@@ -118,7 +118,8 @@ impl World {
         for at in 0..self.members.len() {
             self.run_member(at, faults)?;
         }
-        self.answer_commits(faults)
+        self.answer_commits(faults)?;
+        self.answer_notes(faults)
     }
 
     /// Both threads of a member do something, the one or the other first.
@@ -138,8 +139,9 @@ impl World {
         if member.has_given_up() {
             member.stop(self.now, faults::STOP_PATIENCE);
         }
-        let Outbox { commits, released, rejoins, leaves, gone } = std::mem::take(&mut member.outbox);
+        let Outbox { commits, notes, released, rejoins, leaves, gone } = std::mem::take(&mut member.outbox);
         self.broker.sent(at, self.sessions[at].membership, commits);
+        self.broker.noted(at, notes);
         for released in released {
             self.release(at, &released)?;
         }

@@ -1,0 +1,73 @@
+//! Drains a backlog of typed events once from the embedded broker, in one process and without Kafka: for counting the
+//! instructions of each thread. `raw` after the number of events drains by a raw `BaseConsumer` loop instead.
+//!
+//! `valgrind --tool=callgrind --separate-threads=yes target/release/count [EVENTS] [raw]`
+
+// A bench that cannot go on panics.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actors::kafka::EmbeddedBroker;
+use actors::service::Route;
+use actors::settings::arguments;
+use actors::{Done, Event, Handler, HandlerResult};
+use bench::{KEYS, PARTITIONS};
+use contracts::UserEvent;
+use garde::Validate as _;
+use rdkafka::message::Message as _;
+
+struct Count(Arc<AtomicU64>);
+
+impl Handler for Count {
+    type Event = UserEvent;
+
+    async fn handle(&self, _: &Event<UserEvent>) -> HandlerResult {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Done::Handled)
+    }
+}
+
+fn main() {
+    // The embedded broker keeps 5 MiB of a partition, which are some 170,000 of these events in all.
+    let [events] = bench::numbers([60_000]);
+    let broker = EmbeddedBroker::start().unwrap();
+    let (brokers, topic) = (broker.bootstrap(), bench::unique());
+    broker.create_topic(&topic, PARTITIONS).unwrap();
+    broker.create_topic(&format!("{topic}.dlq"), PARTITIONS).unwrap();
+    let records = (0..events).map(|number| bench::user_event(number % KEYS + 1, number));
+    // It stays, for a thread that ends gives its number in callgrind's output to the next one.
+    let _producer = bench::produce(&brokers, &topic, "none", records);
+    if arguments().iter().any(|word| word == "raw") {
+        drain_raw(&brokers, &topic, events);
+    } else {
+        drain_ours(&brokers, &topic, events);
+    }
+}
+
+fn drain_raw(brokers: &str, topic: &str, events: u64) {
+    let consumer = bench::plain_consumer(brokers, topic);
+    let mut seen = 0;
+    while seen < events {
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let message = message.unwrap();
+        let event: UserEvent = serde_json::from_slice(message.payload().unwrap()).unwrap();
+        event.validate().unwrap();
+        seen += 1;
+    }
+}
+
+fn drain_ours(brokers: &str, topic: &str, events: u64) {
+    let seen = Arc::new(AtomicU64::new(0));
+    let handled = Arc::clone(&seen);
+    let route = Route::each(topic, move |_| Count(Arc::clone(&handled)));
+    actix::System::new().block_on(async move {
+        let service = bench::service(brokers, route, &[]);
+        while seen.load(Ordering::Relaxed) < events {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        service.stop().await;
+    });
+}
