@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use actors::escalation::EXIT_SOFTWARE;
+use actors::kafka::Broker;
 use actors::status::ActorState;
 
-use crate::kit::{Publisher, TOPIC, broker, service, service_of, wait_for, wait_until_ready};
+use crate::kit::{Publisher, TOPIC, broker, kafka, service, service_of, unused, wait_for, wait_until_ready};
 use crate::ledger::{KEYS, Ledger, QUICK, THREAD, status, step, vitals};
 
 #[test]
@@ -134,13 +135,23 @@ fn a_consumers_actor_that_panics_over_the_order_to_drain_still_drains_and_commit
 
 #[test]
 fn a_panic_of_the_poll_thread_loses_nothing_and_what_was_answered_before_stays_stale() {
+    the_poll_thread_panics(&broker(), TOPIC);
+}
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_a_panic_of_the_poll_thread_loses_nothing() {
+    the_poll_thread_panics(&kafka(), &unused("crashes"));
+}
+
+fn the_poll_thread_panics(broker: &Broker, topic: &str) {
     const STEPS: u32 = 2_000;
     actix::System::new().block_on(async {
-        let broker = broker();
         let ledger = Ledger::default();
-        let service = service(&broker, &QUICK, ledger.route(TOPIC));
+        let settings: Vec<_> = QUICK.into_iter().chain([("KAFKA_GROUP", topic)]).collect();
+        let service = service(broker, &settings, ledger.route(topic));
         wait_until_ready(&service).await;
-        let publisher = Publisher::new(&broker);
+        let publisher = Publisher::new(broker);
         let epochs = || service.health().consumer().partitions.iter().map(|at| at.epoch).collect::<Vec<_>>();
         let before = epochs();
         let thread = vitals(&service, THREAD);
@@ -148,7 +159,7 @@ fn a_panic_of_the_poll_thread_loses_nothing_and_what_was_answered_before_stays_s
             if number % 500 == 250 {
                 thread.faults().arm("turn", 1);
             }
-            publisher.publish(&step(number)).await;
+            publisher.publish_to(topic, &step(number)).await;
         }
         let seen = || ledger.0.lock().unwrap().iter().map(|step| step.1).collect::<HashSet<_>>().len();
         wait_for("all", || seen() == STEPS as usize).await;
@@ -165,7 +176,7 @@ fn a_panic_of_the_poll_thread_loses_nothing_and_what_was_answered_before_stays_s
             }
             assert_eq!(next, STEPS + key, "all of key {key}");
         }
-        assert!(service.health().readiness().ready);
+        wait_until_ready(&service).await;
         service.stop().await;
     });
 }

@@ -7,7 +7,7 @@ use actors::event::{Cause, NewEvent};
 use actors::journal::Journal;
 use actors::kafka::{Broker, EmbeddedBroker, KafkaConfig, Sink};
 use actors::service::Service;
-use actors::settings::{Defaults, Settings, Variables};
+use actors::settings::{Defaults, Settings, Variables, environment};
 use actors::{Contract, Route, ServiceBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,17 @@ impl Contract for Step {
 
 pub(crate) fn broker() -> Broker {
     Broker::Embedded(Arc::new(EmbeddedBroker::start().unwrap()))
+}
+
+/// The real Kafka of a test that wants one.
+pub(crate) fn kafka() -> Broker {
+    let brokers = environment().remove("KAFKA_BROKERS");
+    Broker::Cluster(brokers.expect("KAFKA_BROKERS is not set: dev/kafka -- cargo test -- --include-ignored"))
+}
+
+/// A name that no test before has used.
+pub(crate) fn unused(name: &str) -> String {
+    format!("{name}-{}", uuid::Uuid::now_v7().simple())
 }
 
 /// A running service with one route.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use actors::escalation::EXIT_SOFTWARE;
 use actors::event::{Cause, NewEvent};
-use actors::kafka::PublishError;
+use actors::kafka::{Broker, PublishError};
 use actors::service::Service;
 use actors::status::ActorState;
 use actors::{Done, Event, Handler, HandlerError, HandlerResult, Producer, Route};
 
-use crate::kit::{Publisher, Step, TOPIC, broker, service_of, wait_for, wait_until_ready};
+use crate::kit::{Publisher, Step, TOPIC, broker, kafka, service_of, unused, wait_for, wait_until_ready};
 
 /// What came of each publish, and what was read of the topic it went to.
 #[derive(Clone, Default)]
@@ -21,9 +21,13 @@ struct Ledger {
 
 impl Ledger {
     fn routes(&self) -> [Route; 2] {
-        let (forwards, reads) = (self.clone(), self.clone());
-        let forwards = Route::each(TOPIC, move |producer| Forwards(producer.clone(), forwards.clone()));
-        [forwards, Route::each(OUT, move |_| Reads(reads.clone()))]
+        self.routes_of(TOPIC, OUT)
+    }
+
+    fn routes_of(&self, topic: &str, out: &str) -> [Route; 2] {
+        let (forwards, reads, to) = (self.clone(), self.clone(), out.to_owned());
+        let forwards = Route::each(topic, move |producer| Forwards(producer.clone(), forwards.clone(), to.clone()));
+        [forwards, Route::each(out, move |_| Reads(reads.clone()))]
     }
 
     fn known(&self) -> usize {
@@ -45,14 +49,14 @@ impl Ledger {
 const OUT: &str = "out";
 
 /// Publishes a step of the same number for each step, and answers with whatever came of that.
-struct Forwards(Producer, Ledger);
+struct Forwards(Producer, Ledger, String);
 
 impl Handler for Forwards {
     type Event = Step;
 
     async fn handle(&self, event: &Event<Step>) -> HandlerResult {
         let step = event.value();
-        let out = NewEvent::triggered("test", OUT, step, &Cause::default()).map_err(HandlerError::permanent)?;
+        let out = NewEvent::triggered("test", &self.2, step, &Cause::default()).map_err(HandlerError::permanent)?;
         let fate = self.0.publish(out).await.map(drop);
         self.1.fates.lock().unwrap().insert(step.number, fate);
         Ok(Done::Handled)
@@ -94,20 +98,30 @@ const QUICK: [(&str, &str); 2] = [("RESTART_BACKOFF_MS", "1"), ("RESTART_MAX_BAC
 
 #[test]
 fn after_a_fatal_error_what_was_accepted_is_written_once_or_said_to_be_unknown_and_nobody_else_notices() {
+    the_client_fails(&broker(), TOPIC, OUT);
+}
+
+#[test]
+#[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
+fn on_kafka_what_was_accepted_before_a_fatal_error_is_written_once_or_said_to_be_unknown() {
+    the_client_fails(&kafka(), &unused("steps"), &unused("out"));
+}
+
+fn the_client_fails(broker: &Broker, topic: &str, out: &str) {
     const STEPS: u32 = 600;
     actix::System::new().block_on(async {
-        let broker = broker();
         let ledger = Ledger::default();
-        let service = service_of(&broker, &QUICK, ledger.routes());
+        let settings: Vec<_> = QUICK.into_iter().chain([("KAFKA_GROUP", topic)]).collect();
+        let service = service_of(broker, &settings, ledger.routes_of(topic, out));
         wait_until_ready(&service).await;
-        let publisher = Publisher::new(&broker);
+        let publisher = Publisher::new(broker);
         for number in 0..STEPS {
             if number % 200 == 100 {
                 wait_for("some", || ledger.known() >= number as usize / 2).await;
                 service.health().break_producer();
                 wait_for("the end of the client", || client(&service).1 == u64::from(number / 200) + 1).await;
             }
-            publisher.publish(&step(number)).await;
+            publisher.publish_to(topic, &step(number)).await;
         }
         wait_for("every fate", || ledger.known() == STEPS as usize).await;
         wait_for("what was acknowledged", || ledger.all_read()).await;

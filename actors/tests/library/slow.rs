@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actors::kafka::Broker;
 use actors::service::Service;
-use actors::settings::environment;
 use actors::{Done, Event, Handler, HandlerResult, Route};
 
-use crate::kit::{Publisher, Step, service, wait_for, wait_until_ready};
+use crate::kit::{Publisher, Step, kafka, service, unused, wait_for, wait_until_ready};
 
 /// Not shorter than the session timeout: librdkafka refuses that.
 const POLL_INTERVAL: Duration = Duration::from_secs(7);
@@ -37,11 +35,8 @@ fn assigned(service: &Service) -> Vec<(i32, u32)> {
 #[test]
 #[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
 fn on_kafka_a_handler_slower_than_three_poll_intervals_causes_no_rebalance() {
-    let brokers = environment().remove("KAFKA_BROKERS");
-    let brokers = brokers.expect("KAFKA_BROKERS is not set: dev/kafka -- cargo test -- --include-ignored");
     actix::System::new().block_on(async {
-        let broker = Broker::Cluster(brokers);
-        let name = format!("slow-{}", uuid::Uuid::now_v7().simple());
+        let (broker, name) = (kafka(), unused("slow"));
         let begun = Arc::new(AtomicUsize::new(0));
         let route = Route::each(&name, {
             let begun = Arc::clone(&begun);
