@@ -38,7 +38,7 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 /// Every variable that is read.
-pub const VARIABLES: [Variable; 31] = [
+pub const VARIABLES: [Variable; 32] = [
     variable("KAFKA_BROKERS", "", "`host:port`, several separated by commas; without it `cargo run` embeds a broker"),
     variable("KAFKA_GROUP", "`<service>-group`", "consumer group"),
     variable(
@@ -90,6 +90,7 @@ pub const VARIABLES: [Variable; 31] = [
         "how long partitions that go to another member finish what was started, 0 to 60000",
     ),
     variable("DRAIN_DEADLINE_MS", "4000", "how long a shutdown finishes what was started, 0 to 60000"),
+    variable("CHAOS", "false", "`true` lets `data.chaos` of an event harm the demo's handlers; never in earnest"),
 ];
 
 /// Starts the names of variables that are passed through to librdkafka.
@@ -150,6 +151,8 @@ pub struct Settings {
     pub rebalance_drain_deadline: Duration,
     /// How long a shutdown finishes what was started.
     pub drain_deadline: Duration,
+    /// Whether events may harm the demo's handlers.
+    pub chaos: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -317,6 +320,7 @@ impl Settings {
             },
             rebalance_drain_deadline: read.millis("REBALANCE_DRAIN_DEADLINE_MS", 2_000, 0, 60_000),
             drain_deadline: read.millis("DRAIN_DEADLINE_MS", 4_000, 0, 60_000),
+            chaos: read.or("CHAOS", false, "`true` or `false`", |text| text.parse().ok()),
         };
         if read.problems.is_empty() {
             Ok(settings)

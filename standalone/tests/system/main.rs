@@ -13,6 +13,7 @@ mod inspection;
 mod kit;
 mod on_kafka;
 mod pauses;
+mod poke;
 mod rest;
 mod restart;
 mod retries;
