@@ -1,6 +1,7 @@
 //! A service: settings, routes and HTTP become running actors; stopping drains them in order.
 
 mod cares;
+mod measure;
 mod route;
 
 use std::collections::HashSet;
@@ -14,6 +15,7 @@ use actix::{Addr, Arbiter};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, Drain, KafkaConsumerActor};
 use crate::delivery::dead_letter;
@@ -29,9 +31,10 @@ use crate::record::BatchPool;
 use crate::router::{RouteTable, RouterActor, RouterParts};
 use crate::settings::{Settings, own_name};
 use crate::status::{ActorTree, HandlerCounters};
-use crate::supervisor::Pulses;
+use crate::supervisor::{Commands, Pulses};
 use crate::telemetry;
 use cares::{Cares, Supervise, counters_of};
+use measure::measure;
 pub use route::Route;
 use route::{SHARD, StartHandler};
 
@@ -136,8 +139,10 @@ impl ServiceBuilder {
         let inspector = Arc::new(Inspector::default());
         let tree = ActorTree::default();
         let policy = settings.restart;
+        let commands = Commands::new(journal.clone());
+        let (told, raised) = (journal.clone(), escalation.clone());
         let supervise =
-            Supervise { tree: tree.clone(), policy, journal: journal.clone(), escalation: escalation.clone() };
+            Supervise { tree: tree.clone(), policy, journal: told, escalation: raised, commands: commands.clone() };
         let outlet =
             Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer")).map_err(StartError::Kafka)?;
         let counters = counters_of(&routes, &supervise);
@@ -151,6 +156,7 @@ impl ServiceBuilder {
             handlers: counters.clone(),
             tree,
             pulses: pulses.clone(),
+            commands,
             escalation: escalation.clone(),
             stopping: Arc::new(AtomicBool::new(false)),
         };
@@ -186,6 +192,7 @@ impl ServiceBuilder {
                     journal: journal.clone(),
                     inspector: Arc::clone(&inspector),
                     counters,
+                    commands: health.commands.clone(),
                 };
                 (route.topic, (route.start)(config), around)
             })
@@ -217,7 +224,8 @@ impl ServiceBuilder {
                 _ = stopped => {}
             }
         });
-        Ok(Service { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings })
+        let measured = measure(health.tree.clone(), journal.clone());
+        Ok(Service { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings, measured })
     }
 }
 
@@ -357,7 +365,7 @@ fn listen_api(
     let server = HttpServer::new(move || {
         // Runs on each worker's own thread: its `ProducerActor` lives there, so that publishing crosses no thread.
         let worker = format!("http-{}", workers.fetch_add(1, Ordering::Relaxed));
-        let care = supervise.care(&format!("{worker}/producer"));
+        let care = supervise.kept(&format!("{worker}/producer"));
         health.pulses.beat(worker);
         let producer = ProducerActor::start_on_this_arbiter(outlet.clone(), care);
         let producer = Producer::new(producer, supervise.journal.clone());
@@ -430,6 +438,7 @@ pub struct Service {
     consumer: oneshot::Receiver<Option<Addr<KafkaConsumerActor>>>,
     stop_connecting: oneshot::Sender<()>,
     settings: Settings,
+    measured: AbortOnDropHandle<()>,
 }
 
 impl Service {
@@ -466,7 +475,8 @@ impl Service {
     /// Stops it: no more requests, no more records; what was started is finished, committed and flushed; then it
     /// leaves the group. Takes some seconds at most, also with the brokers down.
     pub async fn stop(self) {
-        let Self { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings } = self;
+        let Self { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings, measured } =
+            self;
         health.stopping.store(true, Ordering::Relaxed);
         journal.write(Stopping { step: "finishing requests and records" });
         let drain = async {
@@ -485,6 +495,7 @@ impl Service {
             journal.write(Stopping { step: "records were still on their way to the broker" });
         }
         management.handle.stop(false).await;
+        drop(measured);
         shard.stop();
         journal.write(Stopping { step: "done" });
     }

@@ -30,12 +30,23 @@ pub(super) struct Life<I> {
     fallen: bool,
     /// Something failed since the last success.
     troubled: bool,
+    /// An operator stopped it: none is made before he says so.
+    pub(super) stopped: bool,
 }
 
 impl<I> Life<I> {
     pub(super) fn new(policy: RestartPolicy) -> Self {
         let budget = RestartBudget::new(policy);
-        Self { handler: None, generation: 0, budget, pause: None, given_up: false, fallen: false, troubled: false }
+        Self {
+            handler: None,
+            generation: 0,
+            budget,
+            pause: None,
+            given_up: false,
+            fallen: false,
+            troubled: false,
+            stopped: false,
+        }
     }
 
     /// The present handler, and its generation.
@@ -45,6 +56,15 @@ impl<I> Life<I> {
 
     pub(super) fn has_fallen(&self) -> bool {
         self.fallen
+    }
+
+    /// Ends it as it is, with all that was held against it: an operator's word is a new beginning. Calls that wait keep the
+    /// handler that they were made to.
+    pub(super) fn end(&mut self, stopped: bool) {
+        // Its end changes nothing for the next one.
+        let _ = dropped(self.handler.take());
+        self.budget.succeeded();
+        (self.pause, self.troubled, self.stopped) = (None, false, stopped);
     }
 
     /// Whether the handler is on trial: it gets one event at a time.
@@ -65,7 +85,7 @@ impl<I: Invoke> HandlerActor<I> {
     /// Makes a handler where there is none and none is waited for.
     pub(super) fn revive(&mut self, cx: &mut task::Context<'_>) {
         self.life.fallen = false;
-        if self.life.handler.is_some() || self.life.given_up {
+        if self.life.handler.is_some() || self.life.given_up || self.life.stopped {
             return;
         }
         loop {
@@ -73,19 +93,20 @@ impl<I: Invoke> HandlerActor<I> {
                 return;
             }
             self.life.pause = None;
-            match guarded(|| (self.factory)()) {
-                Ok(handler) => {
-                    self.life.handler = Some(Rc::new(handler));
-                    self.life.generation += 1;
-                    let state = if self.life.on_trial() { ActorState::Probing } else { ActorState::Running };
-                    return self.around.counters.vitals().made(state, self.life.generation > 1);
-                }
-                Err(panicked) => self.fell(&panicked),
-            }
-            if self.life.given_up {
+            if self.make().is_ok() || self.life.given_up {
                 return;
             }
         }
+    }
+
+    /// Asks the factory for a handler. Where it panics, that is a failure like any other.
+    pub(super) fn make(&mut self) -> Result<(), Panicked> {
+        let handler = guarded(|| (self.factory)()).inspect_err(|panicked| self.fell(panicked))?;
+        self.life.handler = Some(Rc::new(handler));
+        self.life.generation += 1;
+        let state = if self.life.on_trial() { ActorState::Probing } else { ActorState::Running };
+        self.around.counters.vitals().made(state, self.life.generation > 1);
+        Ok(())
     }
 
     /// A call to the handler of that generation panicked.

@@ -5,6 +5,7 @@
 // A test that cannot go on panics; that is what its unwraps are for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod actors;
 mod bad_input;
 mod broker_down;
 mod dead_letters;
