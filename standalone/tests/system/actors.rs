@@ -1,5 +1,8 @@
 //! The tree of actors: how each stands, and what an operator can tell it.
 
+use std::time::{Duration, Instant};
+
+use actors::delivery::stall::STALL_AFTER;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
@@ -204,6 +207,11 @@ fn a_stopped_handler_ends_what_it_has_in_hand_and_keeps_the_rest_until_it_is_sta
         assert_eq!(refused.status(), 409);
         assert_eq!(refused.json::<Value>().unwrap()["detail"], format!("{HANDLER}: {why}"));
     }
+    let began = Instant::now();
+    wait_for("longer than a frontier may stand", || {
+        assert_eq!(program.get("micro-2", "/readyz").json::<Value>().unwrap(), reasons, "it is no stall");
+        (began.elapsed() > STALL_AFTER + Duration::from_secs(3)).then_some(())
+    });
     // Its sibling goes on, what comes for it stays in its log, and what waits in its lanes waits.
     let late = poke(&program, "sleep:1");
     program.send_to_micro_2("micro-1.events", &json!({"userId": slow, "action": "beside"}));
