@@ -12,6 +12,8 @@ static SHARED: Shared = Shared::new();
 
 const HANDLER: &str = "shard-0/handlers/UserEventActor";
 const TOPIC: &str = "user.events";
+/// What can be made anew on command on the way of a user event.
+const RESTARTED: [&str; 4] = [HANDLER, "shard-0/router", "shard-0/consumer", "shard-0/producer"];
 
 /// Sends micro-2 a user event that says what its handler is to suffer, of a user who is new.
 fn poke(program: &Program, chaos: &str) -> u64 {
@@ -83,7 +85,8 @@ fn every_actor_is_in_the_tree_with_its_state_its_restarts_and_its_last_failure()
     let all: Value = program.manage("micro-2", "/actors").json().unwrap();
     let all = all["actors"].as_array().unwrap();
     let paths: Vec<&str> = all.iter().map(|actor| actor["path"].as_str().unwrap()).collect();
-    for path in ["shard-0/consumer", "shard-0/handlers/OtherEventsActor", HANDLER, "shard-0/router"] {
+    let others = ["http-0/producer", "producer", "shard-0/consumer/thread", "shard-0/handlers/OtherEventsActor"];
+    for path in RESTARTED.into_iter().chain(others) {
         assert!(paths.contains(&path), "{path} is missing in {paths:?}");
     }
     assert!(paths.is_sorted() && all.iter().all(|actor| actor["state"] == "running"), "{all:?}");
@@ -148,7 +151,7 @@ fn actors_are_made_anew_on_command_under_load_and_each_event_is_handled_once_and
     let mut load = Load::user_events(&broker);
     load.feed_while(|| {
         for _ in 0..5 {
-            for path in [HANDLER, "shard-0/router", "shard-0/consumer"] {
+            for path in RESTARTED {
                 let before = actor(&program, HANDLER)["handled"].as_u64();
                 done(&program, path, "restart");
                 wait_for("events after it", || {
@@ -159,7 +162,7 @@ fn actors_are_made_anew_on_command_under_load_and_each_event_is_handled_once_and
         }
     });
     load.assert_stored_once_in_order(&mut Database::open(folder.path()));
-    for path in [HANDLER, "shard-0/router", "shard-0/consumer"] {
+    for path in RESTARTED {
         let actor = actor(&program, path);
         assert_eq!((&actor["restarts"], &actor["state"]), (&json!(5), &json!("running")), "{actor}");
         assert_eq!(actor["lastFailure"], Value::Null, "nothing failed: {actor}");
@@ -308,6 +311,7 @@ fn what_cannot_be_done_or_is_not_there_is_refused_and_nothing_of_it_is_on_the_ap
     assert_eq!(refused("shard-0/handlers/Nobody", "restart"), 404);
     assert_eq!(refused("shard-0/router", "stop"), 501);
     assert_eq!(refused("shard-0/consumer/thread", "restart"), 501);
+    assert_eq!(refused("producer", "restart"), 501);
     for path in ["/actors/shard-0/handlers/Nobody", "/actors/shard-0", "/commands/nothing"] {
         let answer = world.program.manage("micro-2", path);
         assert_eq!((path, answer.status().as_u16()), (path, 404));
