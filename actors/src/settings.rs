@@ -81,7 +81,11 @@ pub const VARIABLES: [Variable; 32] = [
     variable("RETRY_MAX_BACKOFF_MS", "10000", "longest backoff, 1 to 600000"),
     variable("RESTART_BUDGET", "5", "restarts of an actor without a success in between, within the window, 1 to 1000"),
     variable("RESTART_WINDOW_MS", "30000", "the window of the restart budget, 1 to 3600000"),
-    variable("RESTART_BACKOFF_MS", "100", "before the second restart; it doubles; the first is at once, 1 to 60000"),
+    variable(
+        "RESTART_BACKOFF_MS",
+        "100",
+        "before the third restart; it doubles; the first two are at once, 1 to 60000",
+    ),
     variable("RESTART_MAX_BACKOFF_MS", "5000", "longest backoff of restarts and of probes, 1 to 600000"),
     variable("RESTART_PROBES", "10", "failed probes beyond the budget before the service ends with code 70, 1 to 1000"),
     variable(

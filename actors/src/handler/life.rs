@@ -5,6 +5,7 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task;
+use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
@@ -85,7 +86,11 @@ impl<I: Invoke> HandlerActor<I> {
     /// Makes a handler where there is none and none is waited for.
     pub(super) fn revive(&mut self, cx: &mut task::Context<'_>) {
         self.life.fallen = false;
-        if self.life.handler.is_some() || self.life.given_up || self.life.stopped {
+        if self.life.stopped {
+            // A panic of this actor itself may have had it shown as running.
+            return self.around.counters.vitals().set_state(ActorState::StoppedByOperator);
+        }
+        if self.life.handler.is_some() || self.life.given_up {
             return;
         }
         loop {
@@ -101,7 +106,7 @@ impl<I: Invoke> HandlerActor<I> {
 
     /// Asks the factory for a handler. Where it panics, that is a failure like any other.
     pub(super) fn make(&mut self) -> Result<(), Panicked> {
-        let handler = guarded(|| (self.factory)()).inspect_err(|panicked| self.fell(panicked))?;
+        let handler = guarded(|| (self.factory)()).inspect_err(|panicked| self.fell(panicked, false))?;
         self.life.handler = Some(Rc::new(handler));
         self.life.generation += 1;
         let state = if self.life.on_trial() { ActorState::Probing } else { ActorState::Running };
@@ -109,10 +114,13 @@ impl<I: Invoke> HandlerActor<I> {
         Ok(())
     }
 
-    /// A call to the handler of that generation panicked.
-    pub(super) fn panicked(&mut self, generation: u32, panicked: &Panicked) {
+    /// A call to the handler of that generation panicked. `own`: it was for an event that had failed before.
+    pub(super) fn panicked(&mut self, generation: u32, panicked: &Panicked, own: bool) {
         if generation == self.life.generation && self.life.handler.is_some() {
-            self.fell(panicked);
+            // Such an event is judged by its attempts. Were each of them held against the handler, a few of them would take
+            // it away from all others.
+            let forgiven = own && !self.life.on_trial();
+            self.fell(panicked, forgiven);
         }
     }
 
@@ -129,14 +137,16 @@ impl<I: Invoke> HandlerActor<I> {
     }
 
     /// The handler is of no use any more, or could not be made.
-    fn fell(&mut self, panicked: &Panicked) {
+    fn fell(&mut self, panicked: &Panicked, forgiven: bool) {
         // Its end changes nothing for the next one. Calls that wait keep theirs.
         let _ = dropped(self.life.handler.take());
         (self.life.troubled, self.life.fallen) = (true, true);
         let cause = panicked.to_string();
         let vitals = self.around.counters.vitals();
         vitals.panicked(panicked);
-        match self.life.budget.failed(self.clock.now, random()) {
+        let at_once = Verdict::Restart { after: Duration::ZERO };
+        let budget = &mut self.life.budget;
+        match if forgiven { at_once } else { budget.failed(self.clock.now, random()) } {
             Verdict::Restart { after } => {
                 self.around.journal.write(ActorFailed { actor: self.name, cause: &cause, pause: after });
                 vitals.set_state(ActorState::BackingOff);
