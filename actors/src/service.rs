@@ -31,7 +31,7 @@ use crate::record::BatchPool;
 use crate::router::{RouteTable, RouterActor, RouterParts};
 use crate::settings::{Settings, own_name};
 use crate::status::{ActorTree, HandlerCounters};
-use crate::supervisor::{Commands, Pulses};
+use crate::supervisor::Pulses;
 use crate::telemetry;
 use cares::{Cares, Supervise, counters_of};
 use measure::measure;
@@ -138,11 +138,7 @@ impl ServiceBuilder {
         let escalation = Escalation::default();
         let inspector = Arc::new(Inspector::default());
         let tree = ActorTree::default();
-        let policy = settings.restart;
-        let commands = Commands::new(journal.clone());
-        let (told, raised) = (journal.clone(), escalation.clone());
-        let supervise =
-            Supervise { tree: tree.clone(), policy, journal: told, escalation: raised, commands: commands.clone() };
+        let supervise = Supervise::new(&tree, settings.restart, &journal, &escalation);
         let outlet =
             Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer")).map_err(StartError::Kafka)?;
         let counters = counters_of(&routes, &supervise);
@@ -156,7 +152,7 @@ impl ServiceBuilder {
             handlers: counters.clone(),
             tree,
             pulses: pulses.clone(),
-            commands,
+            commands: supervise.commands.clone(),
             escalation: escalation.clone(),
             stopping: Arc::new(AtomicBool::new(false)),
         };

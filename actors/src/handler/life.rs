@@ -26,28 +26,28 @@ pub(super) struct Life<I> {
     budget: RestartBudget,
     /// No other one is made before it is over.
     pause: Option<Pin<Box<Sleep>>>,
-    given_up: bool,
+    pub(super) comes: Comes,
     /// It fell, and nobody has begun to make another one yet.
     fallen: bool,
     /// Something failed since the last success.
     troubled: bool,
-    /// An operator stopped it: none is made before he says so.
-    pub(super) stopped: bool,
+}
+
+/// Whether another handler is made where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comes {
+    /// As soon as the budget lets it.
+    Back,
+    /// When the operator who stopped it says so.
+    OnCommand,
+    /// There is no hope.
+    Never,
 }
 
 impl<I> Life<I> {
     pub(super) fn new(policy: RestartPolicy) -> Self {
         let budget = RestartBudget::new(policy);
-        Self {
-            handler: None,
-            generation: 0,
-            budget,
-            pause: None,
-            given_up: false,
-            fallen: false,
-            troubled: false,
-            stopped: false,
-        }
+        Self { handler: None, generation: 0, budget, pause: None, comes: Comes::Back, fallen: false, troubled: false }
     }
 
     /// The present handler, and its generation.
@@ -61,11 +61,11 @@ impl<I> Life<I> {
 
     /// Ends it as it is, with all that was held against it: an operator's word is a new beginning. Calls that wait keep the
     /// handler that they were made to.
-    pub(super) fn end(&mut self, stopped: bool) {
+    pub(super) fn end(&mut self, comes: Comes) {
         // Its end changes nothing for the next one.
         let _ = dropped(self.handler.take());
         self.budget.succeeded();
-        (self.pause, self.troubled, self.stopped) = (None, false, stopped);
+        (self.pause, self.troubled, self.comes) = (None, false, comes);
     }
 
     /// Whether the handler is on trial: it gets one event at a time.
@@ -86,11 +86,11 @@ impl<I: Invoke> HandlerActor<I> {
     /// Makes a handler where there is none and none is waited for.
     pub(super) fn revive(&mut self, cx: &mut task::Context<'_>) {
         self.life.fallen = false;
-        if self.life.stopped {
+        if self.life.comes == Comes::OnCommand {
             // A panic of this actor itself may have had it shown as running.
             return self.around.counters.vitals().set_state(ActorState::StoppedByOperator);
         }
-        if self.life.handler.is_some() || self.life.given_up {
+        if self.life.handler.is_some() || self.life.comes == Comes::Never {
             return;
         }
         loop {
@@ -98,7 +98,7 @@ impl<I: Invoke> HandlerActor<I> {
                 return;
             }
             self.life.pause = None;
-            if self.make().is_ok() || self.life.given_up {
+            if self.make().is_ok() || self.life.comes == Comes::Never {
                 return;
             }
         }
@@ -158,7 +158,7 @@ impl<I: Invoke> HandlerActor<I> {
                 self.life.pause = Some(Box::pin(sleep(after)));
             }
             Verdict::GiveUp => {
-                self.life.given_up = true;
+                self.life.comes = Comes::Never;
                 vitals.set_state(ActorState::Stopped);
                 self.around.escalation.raise(&format!("{} does not come back: {cause}", self.name));
             }

@@ -5,6 +5,7 @@ use std::task::{self, Poll};
 
 use super::actor::HandlerActor;
 use super::invoke::Invoke;
+use super::life::Comes;
 use crate::status::ActorState;
 use crate::supervisor::{Order, Verb};
 
@@ -17,7 +18,7 @@ impl<I: Invoke> HandlerActor<I> {
                 report.failed(why);
                 continue;
             }
-            self.life.end(verb == Verb::Stop);
+            self.life.end(if verb == Verb::Stop { Comes::OnCommand } else { Comes::Back });
             if verb == Verb::Stop {
                 // The consumer's thread pauses its topic by that.
                 vitals.set_state(ActorState::StoppedByOperator);

@@ -20,6 +20,11 @@ pub(super) struct Supervise {
 }
 
 impl Supervise {
+    pub(super) fn new(tree: &ActorTree, policy: RestartPolicy, journal: &Journal, escalation: &Escalation) -> Self {
+        let (tree, journal, escalation) = (tree.clone(), journal.clone(), escalation.clone());
+        Self { commands: Commands::new(journal.clone()), tree, policy, journal, escalation }
+    }
+
     /// For the actor with that path.
     pub(super) fn care(&self, path: &str) -> Care {
         let vitals = self.tree.add(path.to_owned(), self.policy.window);

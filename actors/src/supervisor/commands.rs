@@ -21,10 +21,13 @@ pub(crate) struct Commands(Arc<Inner>);
 
 struct Inner {
     journal: Journal,
-    /// By path: what the actor obeys, and where it finds its orders.
-    actors: Mutex<BTreeMap<String, (&'static [Verb], mpsc::Sender<Order>)>>,
+    /// By path.
+    actors: Mutex<BTreeMap<String, Obeys>>,
     history: Mutex<VecDeque<Command>>,
 }
+
+/// What an actor obeys, and where it finds its orders.
+type Obeys = (&'static [Verb], mpsc::Sender<Order>);
 
 /// A command, as it is shown.
 #[derive(Clone, Debug, Serialize)]

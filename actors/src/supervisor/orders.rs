@@ -36,9 +36,8 @@ impl Verb {
             (_, ActorState::Stopped) => Some("it does not come back: the service ends"),
             (Self::Stop, ActorState::StoppedByOperator) => Some("it is stopped already"),
             (Self::Restart, ActorState::StoppedByOperator) => Some("it is stopped: start it"),
-            (Self::Start, ActorState::StoppedByOperator) => None,
+            (Self::Start, ActorState::StoppedByOperator) | (Self::Restart | Self::Stop, _) => None,
             (Self::Start, _) => Some("it is not stopped"),
-            (Self::Restart | Self::Stop, _) => None,
         }
     }
 }
