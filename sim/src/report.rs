@@ -78,6 +78,8 @@ report! {
     moved_calls: "calls cancelled by a move",
     /// Handlers that panicked, or could not be made.
     falls: "handlers that fell",
+    /// Handlers that fell over an event that had failed before.
+    forgiven: "falls that were held against their event alone",
     /// Handlers that went on trial.
     escalations: "escalations",
     /// Handlers that came back from it.

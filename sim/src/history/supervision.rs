@@ -19,6 +19,12 @@ pub(super) struct Supervised {
 }
 
 impl History {
+    /// A handler fell over an event that had failed before: that is held against the event alone.
+    pub(crate) fn fell_over_an_old_failure(&mut self, member: usize) {
+        self.report.forgiven += 1;
+        self.supervised.entry(member).or_default().fallen = None;
+    }
+
     /// A handler fell: by a panic of a call to the handler of a generation, or because it could not be made.
     pub(crate) fn fell(
         &mut self,
@@ -51,7 +57,8 @@ impl History {
         let Some(fallen) = supervised.fallen.take() else { return Ok(()) };
         let counts = |fall: &Instant| fallen.saturating_duration_since(*fall) < policy.window;
         let falls = supervised.falls.iter().filter(|fall| counts(fall)).count();
-        if let Some(doublings) = falls.checked_sub(2) {
+        // The first two come at once.
+        if let Some(doublings) = falls.checked_sub(3) {
             let doubled = policy.first_backoff * (1 << doublings.min(10));
             // At least half of the backoff: the rest is jitter.
             if now.saturating_duration_since(fallen) < doubled.min(policy.max_backoff) / 2 {

@@ -90,10 +90,18 @@ impl Member {
         Ok(())
     }
 
-    /// A call to the handler of that generation panicked.
-    pub(super) fn panicked(&mut self, generation: u32, step: &mut Step<'_>) -> Result<(), Violation> {
+    /// A call to the handler of that generation panicked. `own`: it was for an event that had failed before.
+    pub(super) fn panicked(&mut self, generation: u32, own: bool, step: &mut Step<'_>) -> Result<(), Violation> {
         let present = generation == self.life.generation || self.is(Sabotage::OldPanicCounts);
-        if present && self.life.is_there { self.fell(generation, step) } else { Ok(()) }
+        if !present || !self.life.is_there {
+            return Ok(());
+        }
+        if own && !self.life.on_trial() {
+            (self.life.is_there, self.life.troubled, self.life.pause) = (false, true, None);
+            step.history.fell_over_an_old_failure(self.number);
+            return Ok(());
+        }
+        self.fell(generation, step)
     }
 
     /// A call to the handler of that generation went well.
