@@ -1,6 +1,7 @@
 //! A service: settings, routes and HTTP become running actors; stopping drains them in order.
 
 mod cares;
+mod measure;
 mod route;
 
 use std::collections::HashSet;
@@ -14,6 +15,7 @@ use actix::{Addr, Arbiter};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, Drain, KafkaConsumerActor};
 use crate::delivery::dead_letter;
@@ -32,6 +34,7 @@ use crate::status::{ActorTree, HandlerCounters};
 use crate::supervisor::Pulses;
 use crate::telemetry;
 use cares::{Cares, Supervise, counters_of};
+use measure::measure;
 pub use route::Route;
 use route::{SHARD, StartHandler};
 
@@ -135,9 +138,7 @@ impl ServiceBuilder {
         let escalation = Escalation::default();
         let inspector = Arc::new(Inspector::default());
         let tree = ActorTree::default();
-        let policy = settings.restart;
-        let supervise =
-            Supervise { tree: tree.clone(), policy, journal: journal.clone(), escalation: escalation.clone() };
+        let supervise = Supervise::new(&tree, settings.restart, &journal, &escalation);
         let outlet =
             Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer")).map_err(StartError::Kafka)?;
         let counters = counters_of(&routes, &supervise);
@@ -151,6 +152,7 @@ impl ServiceBuilder {
             handlers: counters.clone(),
             tree,
             pulses: pulses.clone(),
+            commands: supervise.commands.clone(),
             escalation: escalation.clone(),
             stopping: Arc::new(AtomicBool::new(false)),
         };
@@ -186,6 +188,7 @@ impl ServiceBuilder {
                     journal: journal.clone(),
                     inspector: Arc::clone(&inspector),
                     counters,
+                    commands: health.commands.clone(),
                 };
                 (route.topic, (route.start)(config), around)
             })
@@ -217,7 +220,8 @@ impl ServiceBuilder {
                 _ = stopped => {}
             }
         });
-        Ok(Service { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings })
+        let measured = measure(health.tree.clone(), journal.clone());
+        Ok(Service { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings, measured })
     }
 }
 
@@ -357,7 +361,7 @@ fn listen_api(
     let server = HttpServer::new(move || {
         // Runs on each worker's own thread: its `ProducerActor` lives there, so that publishing crosses no thread.
         let worker = format!("http-{}", workers.fetch_add(1, Ordering::Relaxed));
-        let care = supervise.care(&format!("{worker}/producer"));
+        let care = supervise.kept(&format!("{worker}/producer"));
         health.pulses.beat(worker);
         let producer = ProducerActor::start_on_this_arbiter(outlet.clone(), care);
         let producer = Producer::new(producer, supervise.journal.clone());
@@ -430,6 +434,7 @@ pub struct Service {
     consumer: oneshot::Receiver<Option<Addr<KafkaConsumerActor>>>,
     stop_connecting: oneshot::Sender<()>,
     settings: Settings,
+    measured: AbortOnDropHandle<()>,
 }
 
 impl Service {
@@ -466,7 +471,8 @@ impl Service {
     /// Stops it: no more requests, no more records; what was started is finished, committed and flushed; then it
     /// leaves the group. Takes some seconds at most, also with the brokers down.
     pub async fn stop(self) {
-        let Self { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings } = self;
+        let Self { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings, measured } =
+            self;
         health.stopping.store(true, Ordering::Relaxed);
         journal.write(Stopping { step: "finishing requests and records" });
         let drain = async {
@@ -485,6 +491,7 @@ impl Service {
             journal.write(Stopping { step: "records were still on their way to the broker" });
         }
         management.handle.stop(false).await;
+        drop(measured);
         shard.stop();
         journal.write(Stopping { step: "done" });
     }

@@ -38,7 +38,7 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 /// Every variable that is read.
-pub const VARIABLES: [Variable; 31] = [
+pub const VARIABLES: [Variable; 32] = [
     variable("KAFKA_BROKERS", "", "`host:port`, several separated by commas; without it `cargo run` embeds a broker"),
     variable("KAFKA_GROUP", "`<service>-group`", "consumer group"),
     variable(
@@ -81,7 +81,11 @@ pub const VARIABLES: [Variable; 31] = [
     variable("RETRY_MAX_BACKOFF_MS", "10000", "longest backoff, 1 to 600000"),
     variable("RESTART_BUDGET", "5", "restarts of an actor without a success in between, within the window, 1 to 1000"),
     variable("RESTART_WINDOW_MS", "30000", "the window of the restart budget, 1 to 3600000"),
-    variable("RESTART_BACKOFF_MS", "100", "before the second restart; it doubles; the first is at once, 1 to 60000"),
+    variable(
+        "RESTART_BACKOFF_MS",
+        "100",
+        "before the third restart; it doubles; the first two are at once, 1 to 60000",
+    ),
     variable("RESTART_MAX_BACKOFF_MS", "5000", "longest backoff of restarts and of probes, 1 to 600000"),
     variable("RESTART_PROBES", "10", "failed probes beyond the budget before the service ends with code 70, 1 to 1000"),
     variable(
@@ -90,6 +94,7 @@ pub const VARIABLES: [Variable; 31] = [
         "how long partitions that go to another member finish what was started, 0 to 60000",
     ),
     variable("DRAIN_DEADLINE_MS", "4000", "how long a shutdown finishes what was started, 0 to 60000"),
+    variable("CHAOS", "false", "`true` lets `data.chaos` of an event harm the demo's handlers; never in earnest"),
 ];
 
 /// Starts the names of variables that are passed through to librdkafka.
@@ -150,6 +155,8 @@ pub struct Settings {
     pub rebalance_drain_deadline: Duration,
     /// How long a shutdown finishes what was started.
     pub drain_deadline: Duration,
+    /// Whether events may harm the demo's handlers.
+    pub chaos: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -317,6 +324,7 @@ impl Settings {
             },
             rebalance_drain_deadline: read.millis("REBALANCE_DRAIN_DEADLINE_MS", 2_000, 0, 60_000),
             drain_deadline: read.millis("DRAIN_DEADLINE_MS", 4_000, 0, 60_000),
+            chaos: read.or("CHAOS", false, "`true` or `false`", |text| text.parse().ok()),
         };
         if read.problems.is_empty() {
             Ok(settings)

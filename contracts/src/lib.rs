@@ -1,11 +1,14 @@
-//! What the services say to each other: the topics, and the events on them with their validation and key.
+//! What the services say to each other: the topics, and the events on them with their validation and key. And the words
+//! by which an event harms the demo, where that is allowed.
 
 mod notification;
 mod other_event;
+mod poke;
 mod user_event;
 
 pub use notification::Notification;
 pub use other_event::OtherEvent;
+pub use poke::Chaos;
 pub use user_event::{UserAction, UserData, UserEvent};
 
 /// Topics by name.

@@ -4,7 +4,7 @@ use actors::kafka::Broker;
 use actors::launch::App;
 use actors::service::{Route, ServiceBuilder, StartError};
 use actors::settings::{Defaults, Settings};
-use contracts::topic;
+use contracts::{Chaos, topic};
 
 use crate::http;
 use crate::notification::NotificationActor;
@@ -21,9 +21,9 @@ async fn build(settings: Settings, broker: Broker) -> Result<ServiceBuilder, Sta
     let store = Store::open(&settings.data_dir().join("micro-1.db"))
         .await
         .map_err(|error| StartError::Service(error.to_string()))?;
-    let kept = store.clone();
+    let (kept, chaos) = (store.clone(), Chaos::new(settings.chaos));
     Ok(ServiceBuilder::new(settings, broker)
-        .route(Route::batched(topic::NOTIFICATION_EVENTS, move |_| NotificationActor::new(kept.clone())))
+        .route(Route::batched(topic::NOTIFICATION_EVENTS, move |_| NotificationActor::new(kept.clone(), chaos)))
         .route(Route::each(topic::MICRO_2_EVENTS, |_| OtherEventsActor))
         .publishes(&[topic::USER_EVENTS, topic::MICRO_1_EVENTS])
         .http(move |config| http::routes(config, &store)))

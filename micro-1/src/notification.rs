@@ -1,18 +1,19 @@
 //! `NotificationActor`: keeps notifications, a batch per transaction, each once.
 
 use actors::{BatchHandler, Done, Event, HandlerError, HandlerResult};
-use contracts::Notification;
+use contracts::{Chaos, Notification};
 
 use crate::store::{NewNotification, Store};
 
 /// Keeps notifications.
 pub(crate) struct NotificationActor {
     store: Store,
+    chaos: Chaos,
 }
 
 impl NotificationActor {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, chaos: Chaos) -> Self {
+        Self { store, chaos }
     }
 }
 
@@ -20,6 +21,14 @@ impl BatchHandler for NotificationActor {
     type Event = Notification;
 
     async fn handle_batch(&self, events: &[Event<Notification>]) -> Vec<HandlerResult> {
+        for event in events {
+            match self.chaos.obey(event).await {
+                Ok(()) => {}
+                Err(error) if events.len() == 1 => return vec![Err(error)],
+                // Each of them alone the next time: no other one is to share its fate.
+                Err(error) => return vec![Err(HandlerError::transient(error)); events.len()],
+            }
+        }
         let notifications = events.iter().map(|event| NewNotification {
             // Without a source the id is made of coordinates, which a topic that is made anew gives again; the time tells
             // the two apart.

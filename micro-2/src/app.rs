@@ -4,7 +4,7 @@ use actors::kafka::Broker;
 use actors::launch::App;
 use actors::service::{Route, ServiceBuilder};
 use actors::settings::{Defaults, Settings};
-use contracts::topic;
+use contracts::{Chaos, topic};
 
 use crate::http;
 use crate::other_events::OtherEventsActor;
@@ -17,8 +17,9 @@ pub const APP: App = App {
 };
 
 fn build(settings: Settings, broker: Broker) -> ServiceBuilder {
+    let chaos = Chaos::new(settings.chaos);
     ServiceBuilder::new(settings, broker)
-        .route(Route::each(topic::USER_EVENTS, |producer| UserEventActor::new(producer.clone())))
+        .route(Route::each(topic::USER_EVENTS, move |producer| UserEventActor::new(producer.clone(), chaos)))
         .route(Route::each(topic::MICRO_1_EVENTS, |_| OtherEventsActor))
         .publishes(&[topic::NOTIFICATION_EVENTS, topic::MICRO_2_EVENTS])
         .http(http::routes)

@@ -3,16 +3,17 @@
 use actors::event::NewEvent;
 use actors::producer::Producer;
 use actors::{Done, Event, Handler, HandlerError, HandlerResult};
-use contracts::{Notification, UserAction, UserEvent, topic};
+use contracts::{Chaos, Notification, UserAction, UserEvent, topic};
 
 /// Answers user events with notifications.
 pub(crate) struct UserEventActor {
     producer: Producer,
+    chaos: Chaos,
 }
 
 impl UserEventActor {
-    pub(crate) fn new(producer: Producer) -> Self {
-        Self { producer }
+    pub(crate) fn new(producer: Producer, chaos: Chaos) -> Self {
+        Self { producer, chaos }
     }
 }
 
@@ -20,6 +21,7 @@ impl Handler for UserEventActor {
     type Event = UserEvent;
 
     async fn handle(&self, event: &Event<UserEvent>) -> HandlerResult {
+        self.chaos.obey(event).await?;
         let notification = notification_for(event.value());
         // Its id follows from the event's: when the event comes again, the receiver knows the notification.
         let answer = NewEvent::caused_by(event, self.producer.service(), topic::NOTIFICATION_EVENTS, &notification)

@@ -27,7 +27,8 @@ impl PollLoop {
     /// topic is paused is then never read.
     pub(super) fn regulate(&mut self, now: Instant) -> Result<(), SourceError> {
         for (topic, _, counters) in &self.parts.routes {
-            let paused = matches!(counters.vitals().state(), ActorState::Escalated | ActorState::Stopped);
+            let state = counters.vitals().state();
+            let paused = matches!(state, ActorState::Escalated | ActorState::Stopped | ActorState::StoppedByOperator);
             self.intake.pause_topic(topic, PauseCause::Supervisor, paused);
         }
         let taps = self.intake.regulate(now);

@@ -37,6 +37,7 @@ use crate::outcome::{HandlerResult, Outcome};
 use crate::producer::Producer;
 use crate::record::{BatchPool, RecordBatch};
 use crate::status::HandlerCounters;
+use crate::supervisor::{Commands, Orders, Report, Verb};
 
 /// Records of one batch for one handler.
 #[derive(Debug, actix::Message)]
@@ -76,6 +77,7 @@ pub(crate) struct Surroundings {
     pub(crate) inspector: Arc<Inspector>,
     pub(crate) counters: Arc<HandlerCounters>,
     pub(crate) pool: BatchPool,
+    pub(crate) commands: Commands,
 }
 
 /// What a call to the handler gave: its answers, or its panic.
@@ -97,6 +99,9 @@ pub(crate) struct HandlerActor<I: Invoke> {
     pub(super) producer: Producer,
     pub(super) factory: Factory<I>,
     pub(super) life: Life<I>,
+    pub(super) orders: Orders,
+    /// Is told when a handler that is stopped has nothing in hand any more.
+    pub(super) stopping: Option<Report>,
     pub(super) lanes: Lanes<Item>,
     /// Records that were dropped without an answer.
     pub(super) fallen: Rc<Fallen>,
@@ -133,6 +138,8 @@ impl<I: Invoke> HandlerActor<I> {
             arrived: None,
             share,
             life: Life::new(config.restart),
+            orders: around.commands.obeyed_by(around.counters.vitals(), &Verb::ALL),
+            stopping: None,
             config,
             producer,
             factory,
@@ -158,6 +165,7 @@ impl<I: Invoke> HandlerActor<I> {
     fn advance(&mut self, cx: &mut task::Context<'_>) {
         self.clock = Clock::start(self.around.lease.origin());
         self.lanes.set_limit(self.share.limit());
+        self.obey(cx);
         // To make a handler is to act on nothing that this member holds.
         self.revive(cx);
         while self.may_act() {
@@ -189,6 +197,7 @@ impl<I: Invoke> HandlerActor<I> {
                 break;
             }
         }
+        self.tell_when_stopped();
         self.share.tell(self.lanes.running(), self.lanes.is_full().then_some(cx.waker()));
         self.flush();
         self.compact_when_crowded();

@@ -59,7 +59,10 @@ impl<I: Invoke> Supervised for HandlerActor<I> {
         self.waits = FuturesUnordered::new();
         self.dying.clear();
         self.alarm = None;
+        let comes = self.life.comes;
         self.life = Life::new(self.config.restart);
+        // An operator's word holds, and where there was no hope there is none.
+        self.life.comes = comes;
         let mut items = std::mem::replace(&mut self.lanes, Lanes::new(self.share.limit())).into_items();
         items.extend(cancelled.into_iter().flat_map(|InHand { items, .. }| items).map(|(_, item)| item));
         items.append(&mut self.fallen.take());

@@ -37,7 +37,9 @@ impl<I: Invoke> HandlerActor<I> {
         let duration = Duration::from_nanos(self.clock.now_ns.saturating_sub(began_ns));
         self.around.counters.vitals().passes("finish");
         let results = called.unwrap_or_else(|panicked| {
-            self.panicked(generation, &panicked);
+            // What failed before comes alone, so its panic is its own.
+            let own = items.iter().all(|(_, item)| item.attempts > 0);
+            self.panicked(generation, &panicked, own);
             let error = HandlerError::new(ErrorKind::Panic, panicked);
             smallvec![Err(error); items.len()]
         });

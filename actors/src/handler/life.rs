@@ -5,6 +5,7 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task;
+use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
@@ -25,17 +26,28 @@ pub(super) struct Life<I> {
     budget: RestartBudget,
     /// No other one is made before it is over.
     pause: Option<Pin<Box<Sleep>>>,
-    given_up: bool,
+    pub(super) comes: Comes,
     /// It fell, and nobody has begun to make another one yet.
     fallen: bool,
     /// Something failed since the last success.
     troubled: bool,
 }
 
+/// Whether another handler is made where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comes {
+    /// As soon as the budget lets it.
+    Back,
+    /// When the operator who stopped it says so.
+    OnCommand,
+    /// There is no hope.
+    Never,
+}
+
 impl<I> Life<I> {
     pub(super) fn new(policy: RestartPolicy) -> Self {
         let budget = RestartBudget::new(policy);
-        Self { handler: None, generation: 0, budget, pause: None, given_up: false, fallen: false, troubled: false }
+        Self { handler: None, generation: 0, budget, pause: None, comes: Comes::Back, fallen: false, troubled: false }
     }
 
     /// The present handler, and its generation.
@@ -45,6 +57,15 @@ impl<I> Life<I> {
 
     pub(super) fn has_fallen(&self) -> bool {
         self.fallen
+    }
+
+    /// Ends it as it is, with all that was held against it: an operator's word is a new beginning. Calls that wait keep the
+    /// handler that they were made to.
+    pub(super) fn end(&mut self, comes: Comes) {
+        // Its end changes nothing for the next one.
+        let _ = dropped(self.handler.take());
+        self.budget.succeeded();
+        (self.pause, self.troubled, self.comes) = (None, false, comes);
     }
 
     /// Whether the handler is on trial: it gets one event at a time.
@@ -65,7 +86,11 @@ impl<I: Invoke> HandlerActor<I> {
     /// Makes a handler where there is none and none is waited for.
     pub(super) fn revive(&mut self, cx: &mut task::Context<'_>) {
         self.life.fallen = false;
-        if self.life.handler.is_some() || self.life.given_up {
+        if self.life.comes == Comes::OnCommand {
+            // A panic of this actor itself may have had it shown as running.
+            return self.around.counters.vitals().set_state(ActorState::StoppedByOperator);
+        }
+        if self.life.handler.is_some() || self.life.comes == Comes::Never {
             return;
         }
         loop {
@@ -73,25 +98,29 @@ impl<I: Invoke> HandlerActor<I> {
                 return;
             }
             self.life.pause = None;
-            match guarded(|| (self.factory)()) {
-                Ok(handler) => {
-                    self.life.handler = Some(Rc::new(handler));
-                    self.life.generation += 1;
-                    let state = if self.life.on_trial() { ActorState::Probing } else { ActorState::Running };
-                    return self.around.counters.vitals().made(state, self.life.generation > 1);
-                }
-                Err(panicked) => self.fell(&panicked),
-            }
-            if self.life.given_up {
+            if self.make().is_ok() || self.life.comes == Comes::Never {
                 return;
             }
         }
     }
 
-    /// A call to the handler of that generation panicked.
-    pub(super) fn panicked(&mut self, generation: u32, panicked: &Panicked) {
+    /// Asks the factory for a handler. Where it panics, that is a failure like any other.
+    pub(super) fn make(&mut self) -> Result<(), Panicked> {
+        let handler = guarded(|| (self.factory)()).inspect_err(|panicked| self.fell(panicked, false))?;
+        self.life.handler = Some(Rc::new(handler));
+        self.life.generation += 1;
+        let state = if self.life.on_trial() { ActorState::Probing } else { ActorState::Running };
+        self.around.counters.vitals().made(state, self.life.generation > 1);
+        Ok(())
+    }
+
+    /// A call to the handler of that generation panicked. `own`: it was for an event that had failed before.
+    pub(super) fn panicked(&mut self, generation: u32, panicked: &Panicked, own: bool) {
         if generation == self.life.generation && self.life.handler.is_some() {
-            self.fell(panicked);
+            // Such an event is judged by its attempts. Were each of them held against the handler, a few of them would take
+            // it away from all others.
+            let forgiven = own && !self.life.on_trial();
+            self.fell(panicked, forgiven);
         }
     }
 
@@ -108,14 +137,16 @@ impl<I: Invoke> HandlerActor<I> {
     }
 
     /// The handler is of no use any more, or could not be made.
-    fn fell(&mut self, panicked: &Panicked) {
+    fn fell(&mut self, panicked: &Panicked, forgiven: bool) {
         // Its end changes nothing for the next one. Calls that wait keep theirs.
         let _ = dropped(self.life.handler.take());
         (self.life.troubled, self.life.fallen) = (true, true);
         let cause = panicked.to_string();
         let vitals = self.around.counters.vitals();
         vitals.panicked(panicked);
-        match self.life.budget.failed(self.clock.now, random()) {
+        let at_once = Verdict::Restart { after: Duration::ZERO };
+        let budget = &mut self.life.budget;
+        match if forgiven { at_once } else { budget.failed(self.clock.now, random()) } {
             Verdict::Restart { after } => {
                 self.around.journal.write(ActorFailed { actor: self.name, cause: &cause, pause: after });
                 vitals.set_state(ActorState::BackingOff);
@@ -127,7 +158,7 @@ impl<I: Invoke> HandlerActor<I> {
                 self.life.pause = Some(Box::pin(sleep(after)));
             }
             Verdict::GiveUp => {
-                self.life.given_up = true;
+                self.life.comes = Comes::Never;
                 vitals.set_state(ActorState::Stopped);
                 self.around.escalation.raise(&format!("{} does not come back: {cause}", self.name));
             }

@@ -38,7 +38,7 @@ pub struct Found {
 pub enum Whereabouts {
     /// The handler works on it.
     InHand,
-    /// It waits for its next attempt, or for its dead letter to be written.
+    /// It waits for its next attempt, for its dead letter to be written, or for a handler.
     Waiting,
     /// It waits until its turn comes: as many lanes run as may run.
     Queued,
@@ -58,7 +58,8 @@ impl<I: Invoke> HandlerActor<I> {
         in_hand
             .or_else(|| {
                 let (item, state) = self.lanes.find(|item| item.place() == place)?;
-                let waits = state == LaneState::Waiting;
+                // Without a handler nothing can begin: that is told by its actor's state.
+                let waits = state == LaneState::Waiting || self.life.handler().is_none();
                 Some(found(item, if waits { Whereabouts::Waiting } else { Whereabouts::Queued }))
             })
             .or_else(|| {

@@ -13,6 +13,7 @@ mod invoke;
 mod item;
 mod life;
 mod look;
+mod orders;
 mod runs;
 
 use std::future::Future;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
+use super::actors::actor_routes;
 use super::health::{Health, health_routes, status_of};
 use super::problem::{Problem, get, post};
 use crate::consumer::ConsumerControl;
@@ -31,6 +32,7 @@ struct Found {
 pub(crate) fn management_routes(config: &mut web::ServiceConfig) {
     config
         .configure(health_routes)
+        .configure(actor_routes)
         .service(get("/status", status_of))
         .service(get("/metrics", metrics))
         .service(get("/messages", messages))

@@ -1,14 +1,17 @@
 //! HTTP: requests parsed into contract values, events published, problems told, and the management listener.
 
+mod actors;
 mod body;
 mod health;
 mod management;
 mod problem;
 mod publish;
+mod readiness;
 
 pub(crate) use body::check;
 pub use body::{Body, MAX_BODY_BYTES};
-pub use health::{Health, Readiness, health_routes, status_of};
+pub use health::{Health, health_routes, status_of};
 pub(crate) use management::management_routes;
 pub use problem::{FieldProblem, Problem, fallbacks, get, post};
 pub use publish::{Published, Publisher, cause_of, topic_problem};
+pub use readiness::Readiness;

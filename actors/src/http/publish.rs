@@ -94,17 +94,20 @@ fn unknown(id: &str, reason: &str) -> Problem {
 /// # Errors
 /// 400 where one of them is no short printable text.
 pub fn cause_of(request: &HttpRequest) -> Result<Cause, Problem> {
-    let read = |name: &str| -> Result<Option<String>, Problem> {
-        let Some(value) = request.headers().get(name) else { return Ok(None) };
-        let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= MAX_IDENTITY_BYTES);
-        // `to_str` lets a tab pass; a control character is no identity, and the receiver would not take it for one.
-        let text = text.filter(|text| !text.chars().any(char::is_control));
-        text.map(|text| Some(text.to_owned())).ok_or_else(|| {
-            let detail = format!("header {name}: 1 to {MAX_IDENTITY_BYTES} printable ASCII characters");
-            Problem::new(StatusCode::BAD_REQUEST, detail)
-        })
-    };
-    Ok(Cause { correlation_id: read("x-correlation-id")?, causation_id: None, traceparent: read("traceparent")? })
+    let correlation_id = short_header(request, "x-correlation-id")?;
+    Ok(Cause { correlation_id, causation_id: None, traceparent: short_header(request, "traceparent")? })
+}
+
+/// A header that says who or what something is, where the request has it.
+pub(super) fn short_header(request: &HttpRequest, name: &str) -> Result<Option<String>, Problem> {
+    let Some(value) = request.headers().get(name) else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= MAX_IDENTITY_BYTES);
+    // `to_str` lets a tab pass; a control character is no identity, and the receiver would not take it for one.
+    let text = text.filter(|text| !text.chars().any(char::is_control));
+    text.map(|text| Some(text.to_owned())).ok_or_else(|| {
+        let detail = format!("header {name}: 1 to {MAX_IDENTITY_BYTES} printable ASCII characters");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })
 }
 
 /// 404 or 403 for a topic that cannot be published to here.

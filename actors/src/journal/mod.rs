@@ -1,6 +1,8 @@
 //! The journal: every observable thing is one struct, and writing it makes its log line and its metric, here and nowhere else.
 
+mod actors;
 mod clients;
+mod commands;
 mod consumer;
 mod messages;
 mod service;
@@ -8,7 +10,9 @@ mod supervision;
 
 use std::sync::Arc;
 
+pub use actors::*;
 pub use clients::*;
+pub use commands::*;
 pub use consumer::*;
 pub use messages::*;
 pub use service::*;

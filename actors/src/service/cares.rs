@@ -7,7 +7,7 @@ use crate::delivery::restart_budget::RestartPolicy;
 use crate::escalation::Escalation;
 use crate::journal::Journal;
 use crate::status::{ActorTree, HandlerCounters};
-use crate::supervisor::{Care, Forgives};
+use crate::supervisor::{Care, Commands, Forgives};
 
 /// Whom to tell of actors, and how often they may be started again.
 #[derive(Clone)]
@@ -16,13 +16,24 @@ pub(super) struct Supervise {
     pub(super) policy: RestartPolicy,
     pub(super) journal: Journal,
     pub(super) escalation: Escalation,
+    pub(super) commands: Commands,
 }
 
 impl Supervise {
+    pub(super) fn new(tree: &ActorTree, policy: RestartPolicy, journal: &Journal, escalation: &Escalation) -> Self {
+        let (tree, journal, escalation) = (tree.clone(), journal.clone(), escalation.clone());
+        Self { commands: Commands::new(journal.clone()), tree, policy, journal, escalation }
+    }
+
     /// For the actor with that path.
     pub(super) fn care(&self, path: &str) -> Care {
         let vitals = self.tree.add(path.to_owned(), self.policy.window);
         Care::new(vitals, self.policy, self.journal.clone(), self.escalation.clone())
+    }
+
+    /// The same for one that can be made anew on command: where a supervisor keeps it, all can.
+    pub(super) fn kept(&self, path: &str) -> Care {
+        self.care(path).obeying(&self.commands)
     }
 }
 
@@ -36,13 +47,13 @@ pub(super) struct Cares {
 
 impl Cares {
     pub(super) fn of(supervise: &Supervise) -> Self {
-        let care = |path: &str| supervise.care(&format!("{SHARD}/{path}"));
+        let kept = |actor: &str| supervise.kept(&format!("{SHARD}/{actor}"));
         Self {
-            producer: care("producer"),
-            router: care("router"),
-            consumer: care("consumer"),
+            producer: kept("producer"),
+            router: kept("router"),
+            consumer: kept("consumer"),
             // Its restart is a rebalance.
-            thread: care("consumer/thread").forgives(Forgives::AfterWindow),
+            thread: supervise.care(&format!("{SHARD}/consumer/thread")).forgives(Forgives::AfterWindow),
         }
     }
 }

@@ -31,12 +31,35 @@ pub enum ActorState {
     Probing,
     /// It does not come back.
     Stopped,
+    /// An operator stopped it, and may start it again.
+    #[serde(rename = "stopped")]
+    StoppedByOperator,
 }
 
 impl ActorState {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Starting, Self::Running, Self::BackingOff, Self::Escalated, Self::Probing, Self::Stopped];
+    pub const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::Running,
+        Self::BackingOff,
+        Self::Escalated,
+        Self::Probing,
+        Self::Stopped,
+        Self::StoppedByOperator,
+    ];
+
+    /// The word that stands in metrics and in what is asked.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::BackingOff => "backing_off",
+            Self::Escalated => "escalated",
+            Self::Probing => "probing",
+            Self::Stopped | Self::StoppedByOperator => "stopped",
+        }
+    }
 }
 
 /// Something that went wrong: when, what and where.

@@ -61,19 +61,30 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        let mut told = None;
         loop {
+            if let Some(report) = this.care.ordered(cx) {
+                // At once, and with no failure behind it.
+                (this.pause, this.fallen, told) = (None, true, Some(report));
+            }
             if this.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
                 return Poll::Pending;
             }
             this.pause = None;
             match this.turn(cx) {
                 Ok(Poll::Pending) => {
-                    this.care.look();
-                    return Poll::Pending;
+                    let Some(report) = told.take() else {
+                        this.care.look();
+                        return Poll::Pending;
+                    };
+                    report.done("made anew");
                 }
                 Ok(Poll::Ready(())) => return Poll::Ready(()),
                 Err(panicked) => {
                     this.fallen = true;
+                    if let Some(report) = told.take() {
+                        report.failed(&format!("it fell, and is made anew again: {panicked}"));
+                    }
                     match this.care.panicked(&panicked) {
                         Some(after) if after.is_zero() => {}
                         Some(after) => this.pause = Some(Box::pin(sleep(after))),

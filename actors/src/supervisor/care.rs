@@ -1,8 +1,10 @@
 //! What a supervisor knows of the one it cares for: its failures, its budget, and whom to tell.
 
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
+use super::{Commands, Order, Orders, Report, Verb};
 use crate::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 use crate::escalation::Escalation;
 use crate::guard::Panicked;
@@ -28,16 +30,38 @@ pub(crate) struct Care {
     window: Duration,
     /// When it failed last, and what it had handled by then; where that is not forgiven.
     troubled: Option<(Instant, u64)>,
+    /// What operators order it, where it obeys any.
+    orders: Option<Orders>,
 }
 
 impl Care {
     pub(crate) fn new(vitals: Arc<Vitals>, policy: RestartPolicy, journal: Journal, escalation: Escalation) -> Self {
         let (budget, forgives) = (RestartBudget::new(policy), Forgives::OnceHandled);
-        Self { vitals, budget, journal, escalation, forgives, window: policy.window, troubled: None }
+        Self { vitals, budget, journal, escalation, forgives, window: policy.window, troubled: None, orders: None }
     }
 
     pub(crate) fn forgives(self, forgives: Forgives) -> Self {
         Self { forgives, ..self }
+    }
+
+    /// It can be made anew on command.
+    pub(crate) fn obeying(mut self, commands: &Commands) -> Self {
+        self.orders = Some(commands.obeyed_by(&self.vitals, &[Verb::Restart]));
+        self
+    }
+
+    /// The next order to make it anew, if there is one. Failures before it are forgiven.
+    pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Report> {
+        while let Poll::Ready(Some(Order { verb, report })) = self.orders.as_mut()?.poll_recv(cx) {
+            if let Some(why) = verb.refused_in(self.vitals.state()) {
+                report.failed(why);
+                continue;
+            }
+            self.troubled = None;
+            self.budget.succeeded();
+            return Some(report);
+        }
+        None
     }
 
     pub(crate) fn vitals(&self) -> &Arc<Vitals> {

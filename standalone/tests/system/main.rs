@@ -5,6 +5,7 @@
 // A test that cannot go on panics; that is what its unwraps are for.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod actors;
 mod bad_input;
 mod broker_down;
 mod dead_letters;
@@ -13,6 +14,7 @@ mod inspection;
 mod kit;
 mod on_kafka;
 mod pauses;
+mod poke;
 mod rest;
 mod restart;
 mod retries;
