@@ -246,17 +246,10 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Every item that is queued, whatever its lane does; those of a lane in their order.
+    /// Every item that is queued, whatever its lane does, in no order: none is left behind, were the queues in disorder.
     #[must_use]
     pub fn into_items(self) -> Vec<T> {
-        let Self { by_key, mut items, queued, .. } = self;
-        let mut all = Vec::with_capacity(queued);
-        for mut lane in by_key.into_values() {
-            while let Some(item) = items.pop_front(&mut lane.queue) {
-                all.push(item);
-            }
-        }
-        all
+        self.items.places.into_iter().filter_map(|place| place.item).collect()
     }
 
     /// What a running lane worked on is settled; its next item may run.

@@ -1,6 +1,6 @@
-//! How the programs are built: panics unwind, for all that survives them stands on that.
+//! How the programs are built: panics unwind, for all that survives them stands on that, and none is on demand.
 
-use crate::project::read;
+use crate::project::{members, read};
 
 #[test]
 fn panics_unwind_in_every_profile_that_a_program_is_built_with_and_the_manifest_says_why() {
@@ -14,4 +14,15 @@ fn panics_unwind_in_every_profile_that_a_program_is_built_with_and_the_manifest_
         assert!(at > 0 && lines[at - 1].starts_with("# "), "profile {profile} does not say why");
     }
     assert!(!manifest.contains("panic = \"abort\""));
+}
+
+#[test]
+fn panics_on_demand_are_for_the_librarys_own_tests_alone() {
+    let naming: Vec<String> =
+        members().into_iter().filter(|member| read(&format!("{member}/Cargo.toml")).contains("faults")).collect();
+    assert_eq!(naming, ["actors"]);
+    let manifest = read("actors/Cargo.toml");
+    assert!(manifest.contains("\nfaults = []\n") && !manifest.contains("\ndefault = "));
+    let (before, tests) = manifest.split_once("[dev-dependencies]").unwrap();
+    assert!(tests.contains("features = [\"faults\"]") && !before.contains("\"faults\""));
 }
