@@ -130,7 +130,7 @@ fn posts(evidence: &Evidence, broken: &mut Broken) {
                 broken.add("what was refused is not in the log", mark);
             }
             Fate::Strange(answer) => {
-                broken.add("a post is answered by 200, 408, 503 or 504", format!("{mark}: {answer}"))
+                broken.add("a post is answered by 200, 408, 503 or 504", format!("{mark}: {answer}"));
             }
             Fate::NotSent | Fate::Unknown => {}
         }
