@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
+use super::queues::{Items, Queue};
 use crate::assignment::PartitionSeed;
 
 /// What happens to the order of records without a key.
@@ -55,93 +56,6 @@ pub struct Lanes<T> {
 struct Lane {
     queue: Queue,
     state: LaneState,
-}
-
-/// Queues through one vector, each item with the place of the one behind it: an item costs no allocation. The memory is
-/// that of the most items there ever were, which is bounded by the credits.
-#[derive(Debug)]
-struct Items<T> {
-    places: Vec<Place<T>>,
-    /// The first place that is free; its `next` is the second.
-    free: u32,
-}
-
-#[derive(Debug)]
-struct Place<T> {
-    /// None where the place is free.
-    item: Option<T>,
-    next: u32,
-}
-
-/// Where a queue begins and ends.
-#[derive(Clone, Copy, Debug)]
-struct Queue {
-    first: u32,
-    last: u32,
-}
-
-/// No place.
-const NOWHERE: u32 = u32::MAX;
-
-impl Queue {
-    const EMPTY: Self = Self { first: NOWHERE, last: NOWHERE };
-
-    fn is_empty(self) -> bool {
-        self.first == NOWHERE
-    }
-}
-
-impl<T> Items<T> {
-    fn new() -> Self {
-        Self { places: Vec::new(), free: NOWHERE }
-    }
-
-    /// Puts an item, with this one behind it, where there is room.
-    fn put(&mut self, item: T, next: u32) -> u32 {
-        let place = Place { item: Some(item), next };
-        let at = self.free;
-        if let Some(free) = self.places.get_mut(at as usize) {
-            self.free = free.next;
-            *free = place;
-            return at;
-        }
-        self.places.push(place);
-        u32::try_from(self.places.len() - 1).expect("credits keep it far below 2^32 items")
-    }
-
-    fn push_back(&mut self, queue: &mut Queue, item: T) {
-        let at = self.put(item, NOWHERE);
-        match self.places.get_mut(queue.last as usize) {
-            Some(last) => last.next = at,
-            None => queue.first = at,
-        }
-        queue.last = at;
-    }
-
-    fn push_front(&mut self, queue: &mut Queue, item: T) {
-        let at = self.put(item, queue.first);
-        if queue.is_empty() {
-            queue.last = at;
-        }
-        queue.first = at;
-    }
-
-    fn pop_front(&mut self, queue: &mut Queue) -> Option<T> {
-        let at = queue.first;
-        let place = self.places.get_mut(at as usize)?;
-        let item = place.item.take();
-        queue.first = std::mem::replace(&mut place.next, self.free);
-        if queue.is_empty() {
-            queue.last = NOWHERE;
-        }
-        self.free = at;
-        item
-    }
-
-    fn of(&self, queue: Queue) -> impl Iterator<Item = &T> {
-        let place = |at: u32| self.places.get(at as usize);
-        std::iter::successors(place(queue.first), move |before| place(before.next)).filter_map(|at| at.item.as_ref())
-    }
 }
 
 /// What a lane does.
@@ -249,7 +163,7 @@ impl<T> Lanes<T> {
     /// Every item that is queued, whatever its lane does, in no order: none is left behind, were the queues in disorder.
     #[must_use]
     pub fn into_items(self) -> Vec<T> {
-        self.items.places.into_iter().filter_map(|place| place.item).collect()
+        self.items.into_all().collect()
     }
 
     /// What a running lane worked on is settled; its next item may run.
@@ -295,7 +209,7 @@ impl<T> Lanes<T> {
 
     /// All items that are in their lane.
     pub fn items_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.items.places.iter_mut().filter_map(|place| place.item.as_mut())
+        self.items.all_mut()
     }
 
     /// Items that wait in their lane.

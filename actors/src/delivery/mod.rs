@@ -3,6 +3,7 @@
 //! Nothing here knows rdkafka, actix, tokio, a clock or randomness; a simulator can drive all of it.
 
 mod assigned;
+mod before;
 pub mod commit_pace;
 pub mod commits;
 pub mod credits;
@@ -14,6 +15,7 @@ pub mod lanes;
 pub mod membership;
 pub mod note;
 pub mod progress_codec;
+mod queues;
 pub mod restart_budget;
 pub mod retry;
 pub mod stall;

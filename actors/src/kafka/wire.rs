@@ -55,7 +55,16 @@ impl<'a> Iterator for WireHeaders<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::message::{Header as Named, OwnedHeaders};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+    use rdkafka::{ClientConfig, TopicPartitionList};
+
+    use super::super::ffi::QueuedConsumer;
     use super::*;
+    use crate::kafka::EmbeddedBroker;
 
     #[test]
     fn headers_are_read_as_they_were_written() {
@@ -76,5 +85,49 @@ mod tests {
         assert_eq!(WireHeaders::new(b"\x04\x02a\x021\x7f").count(), 1);
         assert_eq!(WireHeaders::new(b"\x02\x02a\x05").count(), 0);
         assert_eq!(WireHeaders::new(&[0xff; 20]).count(), 0);
+    }
+
+    #[test]
+    fn headers_are_the_same_as_they_came_and_as_librdkafka_has_them() {
+        let broker = EmbeddedBroker::start().unwrap();
+        broker.create_topic("t", 1).unwrap();
+        let config = |name: &str, value: &str| -> ClientConfig {
+            let mut config = ClientConfig::new();
+            config.set("bootstrap.servers", broker.bootstrap()).set(name, value);
+            config
+        };
+        let headers = OwnedHeaders::new().insert(Named { key: "a", value: Some("1") });
+        let headers = headers.insert(Named { key: "null", value: None::<&str> });
+        let headers = headers.insert(Named { key: "long", value: Some(&"v".repeat(1_000)) });
+        let producer: BaseProducer = config("linger.ms", "0").create().unwrap();
+        let record = || BaseRecord::<str, str>::to("t").partition(0);
+        producer.send(record().payload("none")).map_err(|(error, _)| error).unwrap();
+        producer.send(record().payload("three").headers(headers)).map_err(|(error, _)| error).unwrap();
+        producer.send(record().key("neither value nor headers")).map_err(|(error, _)| error).unwrap();
+        producer.flush(Duration::from_secs(10)).unwrap();
+
+        let consumer: BaseConsumer = config("group.id", "g").set("auto.offset.reset", "earliest").create().unwrap();
+        let mut consumer = QueuedConsumer::new(consumer);
+        consumer.forward("t", 0);
+        let mut list = TopicPartitionList::new();
+        list.add_partition("t", 0);
+        consumer.consumer().assign(&list).unwrap();
+        let (mut counts, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(20));
+        while counts.len() < 3 && Instant::now() < deadline {
+            consumer.read(10, Duration::from_millis(100), |message| {
+                let Some(wire) = message.raw().wire_headers() else {
+                    panic!(
+                        "this is another librdkafka: read its rdkafka_msg.h, and set the layout and its version here"
+                    );
+                };
+                let wire: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+                    wire.map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
+                let raw = message.raw().as_of_another_version();
+                let parsed = raw.headers().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)));
+                assert_eq!(wire, parsed.collect::<Vec<_>>());
+                counts.push(wire.len());
+            });
+        }
+        assert_eq!(counts, [0, 3, 0]);
     }
 }
