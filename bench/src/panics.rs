@@ -2,12 +2,14 @@
 //! the same backlog without panics, in turns. Fails where not all is settled, where the healthy events go at less than
 //! nine tenths of the rate without panics, or where a handler takes too long to be made anew.
 //!
-//! `dev/kafka -- cargo run --release -p bench --bin panics [RECORDS] [ROUNDS]`
+//! `dev/kafka -- cargo run --release -p bench --bin panics [RECORDS] [ROUNDS] [MICROSECONDS]`
+//!
+//! Each event takes so many microseconds, 10,000 unless it is said; with 0 the handler only counts.
 
 // A bench that cannot go on panics.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -30,12 +32,13 @@ const SETTINGS: [(&str, &str); 3] =
     [("RETRY_BACKOFF_MS", "1"), ("RETRY_MAX_BACKOFF_MS", "10"), ("RUST_LOG", "off")];
 
 fn main() {
-    let [records, rounds] = bench::numbers([1_000_000, 3]);
+    let [records, rounds, takes_us] = bench::numbers([1_000_000, 3, 10_000]);
     let (brokers, topic) = (bench::brokers(), bench::unique());
     let bad = u64::try_from((0..records).filter(|number| is_bad(*number)).count()).unwrap();
     bench::fill(&brokers, &topic, "none", (0..records).map(event));
-    println!("{records} records of which {bad} panic, {PARTITIONS} partitions, {KEYS} keys");
-    let backlog = Backlog { brokers, topic, healthy: records - bad, bad };
+    let takes = Duration::from_micros(takes_us);
+    println!("{records} records of {takes:?} of which {bad} panic, {PARTITIONS} partitions, {KEYS} keys");
+    let backlog = Backlog { brokers, topic, healthy: records - bad, bad, takes };
     let mut restarts = Vec::new();
     let calm = &mut || backlog.handle(false).0;
     let rate = bench::compare(backlog.healthy, rounds, ("calm", calm), &mut || {
@@ -67,6 +70,7 @@ const BAD: &str = "Panic Number";
 /// What the handlers of one run did.
 #[derive(Default)]
 struct Ledger {
+    begun: AtomicBool,
     healthy: AtomicU64,
     /// The panic after which no handler was made yet.
     panicked: Mutex<Option<Instant>>,
@@ -78,15 +82,16 @@ struct Count {
     ledger: Arc<Ledger>,
     first: Sender<Moment>,
     panics: bool,
+    takes: Duration,
 }
 
 impl Count {
     /// Made anew it notes how long that took.
-    fn new(ledger: &Arc<Ledger>, first: &Sender<Moment>, panics: bool) -> Self {
+    fn new(ledger: &Arc<Ledger>, first: &Sender<Moment>, panics: bool, takes: Duration) -> Self {
         if let Some(panicked) = ledger.panicked.lock().unwrap().take() {
             ledger.restarts.lock().unwrap().push(panicked.elapsed());
         }
-        Self { ledger: Arc::clone(ledger), first: first.clone(), panics }
+        Self { ledger: Arc::clone(ledger), first: first.clone(), panics, takes }
     }
 }
 
@@ -95,13 +100,17 @@ impl Handler for Count {
 
     async fn handle(&self, event: &Event<UserEvent>) -> HandlerResult {
         let is_bad = event.value().data.full_name.as_ref().is_some_and(|name| name.starts_with(BAD));
+        if !self.ledger.begun.swap(true, Ordering::Relaxed) {
+            self.first.send(Moment::now()).unwrap();
+        }
+        if !self.takes.is_zero() {
+            tokio::time::sleep(self.takes).await;
+        }
         if is_bad && self.panics {
             *self.ledger.panicked.lock().unwrap() = Some(Instant::now());
             panic!("one in {PANICS_EVERY}");
         }
-        if !is_bad && self.ledger.healthy.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.first.send(Moment::now()).unwrap();
-        }
+        self.ledger.healthy.fetch_add(u64::from(!is_bad), Ordering::Relaxed);
         Ok(Done::Handled)
     }
 }
@@ -112,6 +121,7 @@ struct Backlog {
     topic: String,
     healthy: u64,
     bad: u64,
+    takes: Duration,
 }
 
 impl Backlog {
@@ -119,8 +129,8 @@ impl Backlog {
     fn handle(&self, panics: bool) -> (Took, Vec<Duration>) {
         let ledger = Arc::new(Ledger::default());
         let (first, began) = channel();
-        let shared = Arc::clone(&ledger);
-        let route = Route::each(&self.topic, move |_| Count::new(&shared, &first, panics));
+        let (shared, takes) = (Arc::clone(&ledger), self.takes);
+        let route = Route::each(&self.topic, move |_| Count::new(&shared, &first, panics, takes));
         let took = actix::System::new().block_on(async {
             let service = bench::service(&self.brokers, route, &SETTINGS);
             let failed = service.failed();

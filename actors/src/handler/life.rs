@@ -21,7 +21,7 @@ use crate::status::ActorState;
 pub(super) struct Life<I> {
     /// None before the first and between two.
     handler: Option<Rc<I>>,
-    /// How many were made. A panic of a call to an earlier one says nothing of the present one, and neither does its success.
+    /// How many were made. A panic of a call to an earlier one says nothing of the present one.
     generation: u32,
     budget: RestartBudget,
     /// No other one is made before it is over.
@@ -126,7 +126,10 @@ impl<I: Invoke> HandlerActor<I> {
 
     /// A call to the handler of that generation went well.
     pub(super) fn worked(&mut self, generation: u32) {
-        if !self.life.troubled || generation != self.life.generation || self.life.handler.is_none() {
+        // A call that was in hand when its handler fell shows as well that events are handled, so that calls which take long
+        // are not behind those that panic at once. On trial is the present handler alone.
+        let present = generation == self.life.generation && self.life.handler.is_some();
+        if !self.life.troubled || self.life.on_trial() && !present {
             return;
         }
         self.life.troubled = false;

@@ -8,7 +8,7 @@ use actors::escalation::{Cause, EXIT_SOFTWARE};
 use actors::service::Service;
 use actors::status::{ActorState, HandlerStatus};
 use actors::{BatchHandler, Done, Event, Handler, HandlerResult, Route};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Semaphore};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service, service_of, wait_for, wait_until_ready};
 
@@ -240,6 +240,48 @@ fn an_event_that_panics_at_each_attempt_is_judged_by_its_attempts_and_takes_its_
         assert_eq!((first(&service).state, first(&service).restarts), (ActorState::Running, 30));
         publisher.publish(&step(1)).await;
         wait_for("the next event", || first(&service).handled == 1).await;
+        service.stop().await;
+    });
+}
+
+/// Panics on poison at once; what else there is waits until it may go on.
+struct Patient(Arc<Semaphore>);
+
+impl Handler for Patient {
+    type Event = Step;
+
+    async fn handle(&self, event: &Event<Step>) -> HandlerResult {
+        assert!(!event.value().poison, "poison");
+        self.0.acquire().await.unwrap().forget();
+        Ok(Done::Handled)
+    }
+}
+
+#[test]
+fn a_call_that_was_in_hand_over_a_panic_and_went_well_forgives_it() {
+    actix::System::new().block_on(async {
+        let broker = broker();
+        // A second failure that counted would have the topic paused for minutes.
+        let settings = [
+            ("RETRY_ATTEMPTS", "1"),
+            ("RESTART_BUDGET", "1"),
+            ("RESTART_BACKOFF_MS", "60000"),
+            ("RESTART_MAX_BACKOFF_MS", "600000"),
+        ];
+        let go_on = Arc::new(Semaphore::new(0));
+        let going = Arc::clone(&go_on);
+        let service = service(&broker, &settings, Route::each(TOPIC, move |_| Patient(Arc::clone(&going))));
+        wait_until_ready(&service).await;
+        let publisher = Publisher::new(&broker);
+        for round in 1..4 {
+            publisher.publish(&Step { key: "healthy".to_owned(), number: 0, poison: false }).await;
+            wait_for("it to be in hand", || first(&service).running == 1).await;
+            publisher.publish(&Step { key: "poison".to_owned(), number: 0, poison: true }).await;
+            wait_for("the dead letter", || first(&service).dead_lettered == round).await;
+            go_on.add_permits(1);
+            wait_for("the other one", || first(&service).handled == round).await;
+            assert_eq!((first(&service).state, first(&service).restarts), (ActorState::Running, round));
+        }
         service.stop().await;
     });
 }
