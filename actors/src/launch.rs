@@ -169,10 +169,10 @@ impl<'a> Program<'a> {
 
         let failed = select_all(services.iter().map(|service| Box::pin(service.failed())));
         let code = tokio::select! {
-            () = signals.next() => ExitCode::SUCCESS,
+            () = signals.next() => 0,
             (Cause { message, exit_code }, failed, _) = failed => {
                 Journal::new(apps[failed].defaults.service).write(Failed { error: &message });
-                ExitCode::from(exit_code)
+                exit_code
             }
         };
         let drain = services.iter().map(|service| service.settings().drain_deadline).max().unwrap_or_default();
@@ -182,12 +182,14 @@ impl<'a> Program<'a> {
                 if stopped.is_err() {
                     let late = "the stop took too long: what was not settled will be repeated";
                     Journal::new(apps[0].defaults.service).write(Failed { error: &late });
+                    // What still blocks a thread is not waited for.
+                    std::process::exit(code.into());
                 }
             }
             // What is settled is committed already or will be repeated: nothing is lost by leaving now.
             () = signals.next() => std::process::exit(EXIT_CUT_SHORT.into()),
         }
-        code
+        ExitCode::from(code)
     }
 
     /// Asks the running services whether they are ready, for container health checks without a client in the image.

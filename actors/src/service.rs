@@ -17,7 +17,7 @@ use actix_web::{App, HttpServer, web};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, Drain, KafkaConsumerActor};
+use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, KafkaConsumerActor};
 use crate::delivery::dead_letter;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
 use crate::handler::{HandlerConfig, InFlight, Surroundings};
@@ -126,15 +126,7 @@ impl ServiceBuilder {
         }
         telemetry::init_metrics();
         let journal = Journal::new(settings.service);
-        let kafka = KafkaConfig {
-            broker,
-            group: settings.group.clone(),
-            instance_id: settings.group_instance_id.clone(),
-            client_id: settings.service.to_owned(),
-            // Below the deadline of a request, so that most of them learn what became of their event.
-            delivery_timeout: settings.publish_deadline.mul_f64(0.8),
-            properties: settings.kafka_properties.clone(),
-        };
+        let kafka = kafka_of(&settings, broker);
         let escalation = Escalation::default();
         let inspector = Arc::new(Inspector::default());
         let tree = ActorTree::default();
@@ -172,12 +164,11 @@ impl ServiceBuilder {
             .into_iter()
             .zip(counters)
             .map(|(route, (_, _, counters))| {
-                let deadline = route.deadline.unwrap_or(settings.handler_deadline);
                 let config = HandlerConfig {
                     retry: settings.retry,
                     restart: route.restart.unwrap_or(settings.restart),
                     unkeyed: route.unkeyed,
-                    deadline,
+                    deadline: route.deadline.unwrap_or(settings.handler_deadline),
                 };
                 let around = Surroundings {
                     pool: pool.clone(),
@@ -204,7 +195,6 @@ impl ServiceBuilder {
             handlers,
             answered,
             lease,
-            control,
             commands,
             pool,
             outlet: outlet.clone(),
@@ -221,7 +211,32 @@ impl ServiceBuilder {
             }
         });
         let measured = measure(health.tree.clone(), journal.clone());
-        Ok(Service { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings, measured })
+        Ok(Service {
+            api,
+            management,
+            health,
+            journal,
+            outlet,
+            shard,
+            consumer,
+            control,
+            stop_connecting,
+            settings,
+            measured,
+        })
+    }
+}
+
+/// How a service speaks to Kafka.
+fn kafka_of(settings: &Settings, broker: Broker) -> KafkaConfig {
+    KafkaConfig {
+        broker,
+        group: settings.group.clone(),
+        instance_id: settings.group_instance_id.clone(),
+        client_id: settings.service.to_owned(),
+        // Below the deadline of a request, so that most of them learn what became of their event.
+        delivery_timeout: settings.publish_deadline.mul_f64(0.8),
+        properties: settings.kafka_properties.clone(),
     }
 }
 
@@ -235,7 +250,6 @@ struct ConsumerStart {
     handlers: Vec<(String, StartHandler, Surroundings)>,
     answered: mpsc::Receiver<Vec<crate::answer::Answer>>,
     lease: Arc<Lease>,
-    control: ConsumerControl,
     commands: mpsc::Receiver<Command>,
     pool: BatchPool,
     outlet: Outlet,
@@ -247,7 +261,7 @@ struct ConsumerStart {
 impl ConsumerStart {
     /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
     async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
-        let Self { kafka, settings, topics, subscribed, handlers, answered, lease, control, commands, .. } = self;
+        let Self { kafka, settings, topics, subscribed, handlers, answered, lease, commands, .. } = self;
         let Self { pool, outlet, cares, health, journal, .. } = self;
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
@@ -285,7 +299,7 @@ impl ConsumerStart {
             care: cares.thread,
             journal: journal.clone(),
         };
-        Some(KafkaConsumerActor::start(parts, control, commands, cares.consumer))
+        Some(KafkaConsumerActor::start(parts, commands, cares.consumer))
     }
 }
 
@@ -432,6 +446,7 @@ pub struct Service {
     outlet: Outlet,
     shard: Arbiter,
     consumer: oneshot::Receiver<Option<Addr<KafkaConsumerActor>>>,
+    control: ConsumerControl,
     stop_connecting: oneshot::Sender<()>,
     settings: Settings,
     measured: AbortOnDropHandle<()>,
@@ -471,17 +486,27 @@ impl Service {
     /// Stops it: no more requests, no more records; what was started is finished, committed and flushed; then it
     /// leaves the group. Takes some seconds at most, also with the brokers down.
     pub async fn stop(self) {
-        let Self { api, management, health, journal, outlet, shard, consumer, stop_connecting, settings, measured } =
-            self;
+        let Self {
+            api,
+            management,
+            health,
+            journal,
+            outlet,
+            shard,
+            consumer,
+            control,
+            stop_connecting,
+            settings,
+            measured,
+        } = self;
         health.stopping.store(true, Ordering::Relaxed);
         journal.write(Stopping { step: "finishing requests and records" });
         let drain = async {
             // Dropping the sender ends a start that still waits for the broker.
             drop(stop_connecting);
-            if let Ok(Some(consumer)) = consumer.await {
-                let deadline = settings.drain_deadline;
-                // One that is restarted over the order has not told its end; one that is gone has nothing to drain.
-                while consumer.send(Drain { deadline }).await.is_err() && consumer.connected() {}
+            if let Ok(Some(_)) = consumer.await {
+                // Past the actor and its arbiter, which may be blocked or given up: the thread turns all the same.
+                control.drain(settings.drain_deadline).await;
             }
         };
         futures_util::join!(api.handle.stop(true), drain);

@@ -28,6 +28,8 @@ impl PollLoop {
         for (_, assignment) in self.assignments.drain() {
             assignment.end();
         }
+        // Before the lease is renewed: whoever acts under it looks for what has ended, also where no sweep has come.
+        self.parts.lease.end_some();
         let config = &self.parts.config;
         self.intake = self.intake.anew(config.max_in_flight_records, config.max_in_flight_bytes);
         self.leaving.clear();

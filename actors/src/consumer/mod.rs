@@ -19,7 +19,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Context, Handler, Message, Recipient, Supervised};
+use actix::{Actor, Addr, Context, Recipient, Supervised};
 use tokio::sync::oneshot;
 
 use crate::answer::Answer;
@@ -80,14 +80,6 @@ pub struct ConsumerParts {
     pub(crate) care: Care,
 }
 
-/// Finish what was started, commit, leave the group. Answers when that is done.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Drain {
-    /// How long to wait for what was started.
-    pub deadline: Duration,
-}
-
 /// What the consumer's thread is told.
 #[derive(Debug)]
 pub enum Command {
@@ -123,6 +115,17 @@ impl ConsumerControl {
         (Self { commands }, taken)
     }
 
+    /// Has the thread finish what was started for up to `deadline`, commit, and leave the group; waits until it has, or until
+    /// it has ended otherwise. The order stands also when that is not awaited.
+    pub(crate) fn drain(&self, deadline: Duration) -> impl Future<Output = ()> + use<> {
+        let (done, drained) = oneshot::channel();
+        // A thread that ended has nothing to drain; then `done` is dropped and the wait below is over.
+        let _ = self.commands.send(Command::Drain { deadline, done });
+        async move {
+            let _ = drained.await;
+        }
+    }
+
     /// Pauses a topic, or ends its pause: for all of its partitions that this member has or gets, until it is told
     /// otherwise or the process ends. What was read before is handled. The order stands also when the answer, the
     /// number of partitions that the member has of it, is not awaited; there is none from a thread that has ended.
@@ -146,20 +149,14 @@ type ThreadParts = (ConsumerParts, Receiver<Command>);
 struct ActorParts {
     /// Taken by the one that starts the thread.
     thread: Rc<Cell<Option<ThreadParts>>>,
-    control: ConsumerControl,
     vitals: Arc<Vitals>,
 }
 
 impl KafkaConsumerActor {
-    /// Starts it on the current arbiter: it polls from then on, and does what comes by the control.
-    pub(crate) fn start(
-        parts: ConsumerParts,
-        control: ConsumerControl,
-        commands: Receiver<Command>,
-        care: Care,
-    ) -> Addr<Self> {
+    /// Starts it on the current arbiter: its thread polls from then on, and does what comes by the control.
+    pub(crate) fn start(parts: ConsumerParts, commands: Receiver<Command>, care: Care) -> Addr<Self> {
         let thread = Rc::new(Cell::new(Some((parts, commands))));
-        let parts = ActorParts { thread, control, vitals: Arc::clone(care.vitals()) };
+        let parts = ActorParts { thread, vitals: Arc::clone(care.vitals()) };
         supervise(Self { parts }, care)
     }
 }
@@ -202,20 +199,5 @@ impl Actor for KafkaConsumerActor {
             escalation.raise(&format!("no thread for the consumer: {error}"));
         }
         self.parts.vitals.add(1, 0);
-    }
-}
-
-impl Handler<Drain> for KafkaConsumerActor {
-    type Result = actix::ResponseFuture<()>;
-
-    fn handle(&mut self, Drain { deadline }: Drain, _: &mut Self::Context) -> Self::Result {
-        let (done, drained) = oneshot::channel();
-        // A thread that ended has nothing to drain; then `done` is dropped and the wait below is over.
-        let _ = self.parts.control.commands.send(Command::Drain { deadline, done });
-        self.parts.vitals.passes("drain");
-        self.parts.vitals.add(1, 0);
-        Box::pin(async move {
-            let _ = drained.await;
-        })
     }
 }

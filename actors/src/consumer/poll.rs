@@ -26,7 +26,7 @@ use crate::guard::guarded;
 use crate::journal::{
     BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
 };
-use crate::kafka::{CommitAnswer, Notes, Source, SourceError, SourceEvent, TopicPartition};
+use crate::kafka::{CommitAnswer, Notes, Source, SourceError, SourceEvent, TopicPartition, is_surely_refused};
 use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ConsumerState;
@@ -100,6 +100,11 @@ pub(super) struct PollLoop {
     pub(super) restarts: u32,
 }
 
+/// Taken from the random half of a fresh id, so that no generator has to be kept.
+fn nonce() -> u64 {
+    uuid::Uuid::now_v7().as_u64_pair().1
+}
+
 impl PollLoop {
     /// Polls until it is told to drain, and returns when it has left the group.
     pub(super) fn run(parts: ConsumerParts, commands: &Receiver<Command>) -> Result<(), SourceError> {
@@ -112,7 +117,8 @@ impl PollLoop {
                 parts.config.max_in_flight_records,
                 parts.config.max_in_flight_bytes,
                 MAX_METADATA_BYTES,
-            ),
+            )
+            .with_nonce(nonce()),
             assignments: FxHashMap::default(),
             last: None,
             record_size: RecordSize::default(),
@@ -386,7 +392,10 @@ impl PollLoop {
                     self.parts.journal.write(CommitFailed { partition: &partition, error });
                 }
                 if let Some(slot) = self.intake.slot_of(&at.topic, at.partition) {
-                    self.intake.commit_answered(slot, number, error.is_none());
+                    match error {
+                        Some(error) if is_surely_refused(error) => self.intake.commit_refused(slot, number),
+                        error => self.intake.commit_answered(slot, number, error.is_none()),
+                    }
                 }
             }
         }

@@ -59,6 +59,11 @@ impl Assigned {
         self.maybe_latest.push(name);
     }
 
+    /// A commit of that name was refused for sure.
+    pub(super) fn not_taken(&mut self, name: CommitName) {
+        self.maybe_latest.retain(|sent| *sent != name);
+    }
+
     /// A commit of that name was accepted.
     pub(super) fn accepted(&mut self, name: CommitName) {
         self.latest = Some(name);

@@ -2,7 +2,7 @@
 
 use super::assigned::Committing;
 use super::intake::{Intake, to_u32};
-use super::note::CommitName;
+use super::note::{CommitName, tagged};
 use super::progress_codec::encode;
 
 /// An offset to commit.
@@ -27,9 +27,11 @@ impl Intake {
             let slot = to_u32(slot);
             let Some(assigned) = assigned.assigned.as_mut().filter(|_| wanted(slot)) else { continue };
             let Some(offset) = assigned.uncommitted().filter(|_| assigned.committing.is_none()) else { continue };
-            let metadata = encode(offset, assigned.frontier.settled_above().into_iter(), self.max_metadata_bytes);
+            let progress = encode(offset, assigned.frontier.settled_above().into_iter(), self.max_metadata_bytes);
+            let metadata = tagged(progress, self.nonce, number);
+            let Some(name) = CommitName::of(offset, &metadata) else { continue };
+            let changes = assigned.frontier.changes();
             assigned.say_again = false;
-            let (name, changes) = (CommitName::of(offset, &metadata), assigned.frontier.changes());
             assigned.sent(name);
             assigned.committing = Some(Committing { number, offset, changes, name });
             commits.push(Commit { slot, offset, metadata });
@@ -50,6 +52,16 @@ impl Intake {
             // Where it only said again what the broker has, nothing else would bring another one.
             assigned.say_again = true;
         }
+    }
+
+    /// The broker said of a partition of a commit that it did not take it, and that it knows so.
+    pub fn commit_refused(&mut self, slot: u32, number: u64) {
+        if let Some(assigned) = self.assigned(slot)
+            && let Some(committing) = assigned.committing.filter(|committing| committing.number == number)
+        {
+            assigned.not_taken(committing.name);
+        }
+        self.commit_answered(slot, number, false);
     }
 
     /// The next commit says everything again, also what the broker has. Returns the number of the last commit before it,

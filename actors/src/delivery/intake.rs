@@ -26,6 +26,8 @@ pub struct Intake {
     last_epoch: u32,
     pub(super) last_commit: u64,
     pub(super) last_note: u64,
+    /// Tells this member's commits from all others.
+    pub(super) nonce: u64,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl Intake {
             last_epoch: 0,
             last_commit: 0,
             last_note: 0,
+            nonce: 0,
         }
     }
 
@@ -98,10 +101,16 @@ impl Intake {
     /// so, and epochs and commits are numbered on, so that what was begun before is known to be stale.
     #[must_use]
     pub fn anew(self, limit_records: usize, limit_bytes: usize) -> Self {
-        let Self { slots, max_metadata_bytes, paused_topics, last_epoch, last_commit, last_note, .. } = self;
+        let Self { slots, max_metadata_bytes, paused_topics, last_epoch, last_commit, last_note, nonce, .. } = self;
         let slots = slots.into_iter().map(|slot| Slot { assigned: None, ..slot }).collect();
         let new = Self::new(limit_records, limit_bytes, max_metadata_bytes);
-        Self { slots, paused_topics, last_epoch, last_commit, last_note, ..new }
+        Self { slots, paused_topics, last_epoch, last_commit, last_note, nonce, ..new }
+    }
+
+    /// The same with a random number that tells this member's commits from those of all others, before and after it.
+    #[must_use]
+    pub fn with_nonce(self, nonce: u64) -> Self {
+        Self { nonce, ..self }
     }
 
     /// A partition comes. Returns its slot and the new epoch. Whatever it still held from before is forgotten.
@@ -124,7 +133,7 @@ impl Intake {
     pub fn resume(&mut self, slot: u32, from: &Resume) -> Result<(), DecodeError> {
         let settled = decode(from.offset, &from.metadata);
         if let Some(assigned) = self.assigned(slot) {
-            assigned.latest = Some(CommitName::of(from.offset, &from.metadata));
+            assigned.latest = CommitName::of(from.offset, &from.metadata);
             assigned.frontier = Frontier::resume(from.offset, settled.as_ref().cloned().unwrap_or_default());
         }
         settled.map(drop)

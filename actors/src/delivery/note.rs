@@ -3,12 +3,22 @@
 //! While a classic group rebalances its coordinator takes no commit of a member that waits with it; all that is settled
 //! meanwhile would be repeated if that member died. That a record is settled is a fact, whoever tells it and when: no
 //! membership is needed to tell it. A note names the commit of the group that it goes on from, and counts only while that
-//! one is the group's latest: a later commit outdates it, and so does whoever sets the group's offsets by hand.
+//! one is the group's latest: a later commit outdates it, and so does whoever sets the group's offsets by hand. For that each
+//! commit has a tag that no other has: the offset alone may be set again.
 
 use super::assigned::Noting;
 use super::commits::Commit;
 use super::intake::{Intake, Resume, to_u32};
-use super::progress_codec::{DecodeError, decode, encode, read_base64, write_base64};
+use super::progress_codec::{DecodeError, TAG, decode, encode, read_base64, write_base64};
+
+/// A commit's metadata with a tag that no other commit has: the number of the commit, and a nonce of its member.
+pub(super) fn tagged(progress: String, nonce: u64, number: u64) -> String {
+    let mut text = progress;
+    text.push(TAG);
+    write_base64(&mut text, &nonce.to_le_bytes());
+    write_base64(&mut text, &number.to_le_bytes());
+    text
+}
 
 /// Names a commit by what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +27,14 @@ pub struct CommitName(u64);
 impl CommitName {
     const BYTES: usize = size_of::<u64>();
 
-    /// FNV-1a over the offset and the metadata.
+    /// FNV-1a over the offset and the metadata. `None` where that has no tag: it is not a commit of ours, and there may be
+    /// another one that says the same.
     #[must_use]
-    pub fn of(offset: i64, metadata: &str) -> Self {
+    pub fn of(offset: i64, metadata: &str) -> Option<Self> {
+        metadata.contains(TAG).then(|| Self::hash(offset, metadata))
+    }
+
+    fn hash(offset: i64, metadata: &str) -> Self {
         let bytes = offset.to_le_bytes();
         let hash = bytes
             .iter()
@@ -207,14 +222,54 @@ mod tests {
         let (number, later) = commit_of(&mut intake);
         intake.commit_answered(slot, number, true);
         assert_eq!(settled_before(&resume(&later), Some(&note)), [0; 0]);
-        let by_hand = Resume { offset: 0, metadata: String::new() };
-        assert_eq!(settled_before(&by_hand, Some(&note)), [0; 0], "somebody wants these again");
+        for offset in [0, 1] {
+            let by_hand = Resume { offset, metadata: String::new() };
+            assert_eq!(
+                settled_before(&by_hand, Some(&note)),
+                [0; 0],
+                "somebody wants these again, also from the same one"
+            );
+        }
+    }
+
+    #[test]
+    fn beside_an_offset_that_was_set_by_hand_nothing_is_noted_before_the_next_commit() {
+        let (mut intake, slot, epoch) = intake();
+        intake.resume(slot, &Resume { offset: 0, metadata: String::new() }).unwrap();
+        for offset in 0..3 {
+            assert_eq!(intake.track(slot, offset, 1), Tracking::New);
+        }
+        settle(&mut intake, (slot, epoch), [0]);
+        assert!(intake.has_unnotable() && intake.begin_notes().1.is_empty());
+        let (number, _) = commit_of(&mut intake);
+        intake.commit_answered(slot, number, true);
+        settle(&mut intake, (slot, epoch), [1]);
+        assert!(!intake.has_unnotable() && intake.begin_notes().1.len() == 1);
+    }
+
+    #[test]
+    fn commits_that_were_surely_refused_take_no_name_from_one_that_may_have_been_taken() {
+        let (mut intake, slot, epoch) = intake();
+        intake.resume(slot, &Resume { offset: 0, metadata: "~1".to_owned() }).unwrap();
+        for offset in 0..20 {
+            assert_eq!(intake.track(slot, offset, 1), Tracking::New);
+        }
+        settle(&mut intake, (slot, epoch), [0]);
+        let (number, taken) = commit_of(&mut intake);
+        intake.commit_answered(slot, number, false);
+        for offset in 1..10 {
+            settle(&mut intake, (slot, epoch), [offset]);
+            let (number, _) = commit_of(&mut intake);
+            intake.commit_refused(slot, number);
+        }
+        let note = resume(&intake.begin_notes().1.remove(0));
+        assert_eq!(settled_before(&resume(&taken), Some(&note)), (1..10).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_note_counts_also_beside_a_commit_whose_answer_was_lost() {
         let (mut intake, slot, epoch) = intake();
-        intake.resume(slot, &Resume { offset: 0, metadata: String::new() }).unwrap();
+        intake.resume(slot, &Resume { offset: 0, metadata: "~1".to_owned() }).unwrap();
         for offset in 0..20 {
             assert_eq!(intake.track(slot, offset, 1), Tracking::New);
         }
@@ -232,7 +287,7 @@ mod tests {
     #[test]
     fn a_refused_note_is_written_again_from_a_newer_state() {
         let (mut intake, slot, epoch) = intake();
-        intake.resume(slot, &Resume { offset: 0, metadata: String::new() }).unwrap();
+        intake.resume(slot, &Resume { offset: 0, metadata: "~1".to_owned() }).unwrap();
         for offset in 0..3 {
             assert_eq!(intake.track(slot, offset, 1), Tracking::New);
         }
@@ -251,21 +306,23 @@ mod tests {
 
     #[test]
     fn a_note_counts_for_the_commits_that_it_names_and_for_no_other() {
-        let [accepted, on_its_way] = [CommitName::of(7, ""), CommitName::of(9, "aXYZ")];
+        let name = |offset, metadata: &str| CommitName::of(offset, metadata).unwrap();
+        let [accepted, on_its_way] = [name(7, "~1"), name(9, "aXYZ~2")];
         let note = write([accepted, on_its_way], "aProgress");
         assert!(note.is_ascii());
         assert_eq!(read(&note, accepted), Some("aProgress"));
         assert_eq!(read(&note, on_its_way), Some("aProgress"));
-        for other in [CommitName::of(8, ""), CommitName::of(7, "a"), CommitName::of(9, ""), CommitName::of(0, "")] {
+        for other in [name(8, "~1"), name(7, "~2"), name(7, "a~1"), name(9, "~2"), name(0, "~")] {
             assert_eq!(read(&note, other), None);
         }
+        assert_eq!((CommitName::of(7, ""), CommitName::of(9, "aXYZ")), (None, None), "anybody may say that");
         assert_eq!(read(&write([accepted], ""), accepted), Some(""));
         assert_eq!(progress_of(&note), Some("aProgress"));
     }
 
     #[test]
     fn what_is_no_note_counts_for_nothing() {
-        let commit = CommitName::of(7, "");
+        let commit = CommitName::of(7, "~1").unwrap();
         for text in ["", "n", ".", "n.", "aAAAA", "n?.aAAAA", "nAAAA", "nAA.x"] {
             assert_eq!(read(text, commit), None, "{text}");
         }

@@ -11,6 +11,8 @@ use std::ops::Range;
 pub const MAX_METADATA_BYTES: usize = 4000;
 
 const VERSION: char = 'a';
+/// Begins what a commit carries behind its progress: see [`note`](super::note).
+pub(super) const TAG: char = '~';
 const CHECKSUM_BYTES: usize = 4;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -65,6 +67,7 @@ pub fn encode(base: i64, settled: impl Iterator<Item = Range<i64>>, max_bytes: u
 /// # Errors
 /// When it is not ours, damaged, or was written for another base.
 pub fn decode(base: i64, metadata: &str) -> Result<Vec<Range<i64>>, DecodeError> {
+    let metadata = metadata.split_once(TAG).map_or(metadata, |(progress, _)| progress);
     if metadata.is_empty() {
         return Ok(Vec::new());
     }

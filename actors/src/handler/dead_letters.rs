@@ -1,6 +1,7 @@
 //! Writing a dead letter, however long it takes: until the broker has it, its record stays owned.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -12,6 +13,7 @@ use crate::delivery::retry::RetryPolicy;
 use crate::journal::DeadLetterDelayed;
 use crate::outcome::HandlerError;
 use crate::producer::Producer;
+use crate::status::HandlerCounters;
 
 /// A record that is to be moved to its dead-letter topic, and why.
 pub(super) struct Letter {
@@ -40,6 +42,7 @@ pub(super) async fn write(
     };
     let outgoing = dead_letter(&item.record(), &cause);
     let mut attempt = 0;
+    let mut delayed = None;
     let written = loop {
         if item.has_ended() {
             break false;
@@ -50,14 +53,26 @@ pub(super) async fn write(
         }
         attempt += 1;
         let pause = pauses.pause(attempt, random());
-        if attempt == 1 {
-            around.counters.dead_letter_delayed(1);
-        }
+        delayed.get_or_insert_with(|| Delayed::new(&around.counters));
         around.journal.write(DeadLetterDelayed { handler, topic: &outgoing.topic, error: &problem, attempt, pause });
         tokio::time::sleep(pause).await;
     };
-    if attempt > 0 {
-        around.counters.dead_letter_delayed(-1);
-    }
+    drop(delayed);
     (letter, written)
+}
+
+/// Counts a dead letter that cannot be written yet, as long as somebody tries: also where that is given up in its middle.
+struct Delayed(Arc<HandlerCounters>);
+
+impl Delayed {
+    fn new(counters: &Arc<HandlerCounters>) -> Self {
+        counters.dead_letter_delayed(1);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Delayed {
+    fn drop(&mut self) {
+        self.0.dead_letter_delayed(-1);
+    }
 }

@@ -108,7 +108,7 @@ impl<'a> RawMessage<'a> {
 
     /// The same message, as if nobody knew what follows it.
     #[cfg(test)]
-    pub(super) fn as_of_another_version(self) -> Self {
+    pub(super) fn of_another_version(self) -> Self {
         Self { whole: None, ..self }
     }
 
@@ -294,7 +294,7 @@ pub(super) struct OwnedMessage(*mut sys::rd_kafka_message_t);
 impl OwnedMessage {
     pub(super) fn raw(&self) -> RawMessage<'_> {
         // SAFETY: reads a constant.
-        let is_known = unsafe { sys::rd_kafka_version() } == KNOWN_LAYOUT;
+        let is_known = cfg!(target_pointer_width = "64") && unsafe { sys::rd_kafka_version() } == KNOWN_LAYOUT;
         // SAFETY: the message is live until it is dropped, and borrowed until then. In the known version every message
         // that a consumer gets is the first member of a `rd_kafka_msg_t`, and nobody writes to it while it is ours.
         let (message, whole) = unsafe { (&*self.0, is_known.then(|| &*self.0.cast::<WholeMessage>())) };

@@ -19,6 +19,7 @@ pub(crate) use config::property_problem;
 pub use config::{Broker, KafkaConfig, NOTES_SUFFIX};
 pub use embedded::EmbeddedBroker;
 pub use notes::Notes;
+pub(crate) use offsets::is_surely_refused;
 pub use offsets::{CommitAnswer, PartitionOffset};
 pub use sink::{Delivery, PublishError, Reply, Sink, SinkEvent};
 pub use source::{Message, Source, SourceError, SourceEvent, TopicPartition};

@@ -60,6 +60,26 @@ pub(super) fn committed<C: ConsumerContext>(
     Ok(known.collect())
 }
 
+/// Whether an error of a commit says that the broker did not take it. Of all others nobody knows.
+pub(crate) fn is_surely_refused(error: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error,
+        Code::IllegalGeneration
+            | Code::UnknownMemberId
+            | Code::RebalanceInProgress
+            | Code::FencedInstanceId
+            | Code::FencedMemberEpoch
+            | Code::StaleMemberEpoch
+            | Code::NotCoordinator
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::GroupAuthorizationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::OffsetMetadataTooLarge
+    )
+}
+
 /// Begins a commit; the answers come under the same number.
 pub(super) fn commit<C: ConsumerContext>(
     consumer: &QueuedConsumer<C>,

@@ -122,7 +122,7 @@ mod tests {
                 };
                 let wire: Vec<(Vec<u8>, Option<Vec<u8>>)> =
                     wire.map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
-                let raw = message.raw().as_of_another_version();
+                let raw = message.raw().of_another_version();
                 let parsed = raw.headers().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)));
                 assert_eq!(wire, parsed.collect::<Vec<_>>());
                 counts.push(wire.len());

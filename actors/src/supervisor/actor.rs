@@ -21,7 +21,7 @@ pub(crate) fn supervise<A: Supervised + Actor<Context = Context<A>>>(actor: A, c
     let future = context.into_future(actor);
     let address = future.address();
     care.made(false);
-    actix::spawn(Kept { actor: Some(future), care, pause: None, fallen: false });
+    actix::spawn(Kept { actor: Some(future), care, pause: None, fallen: false, given_up: false });
     address
 }
 
@@ -34,6 +34,8 @@ struct Kept<A: Actor<Context = Context<A>>> {
     pause: Option<Pin<Box<Sleep>>>,
     /// It is to be started again.
     fallen: bool,
+    /// It is never started again, whoever wakes it.
+    given_up: bool,
 }
 
 impl<A: Supervised + Actor<Context = Context<A>>> Kept<A> {
@@ -63,7 +65,14 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
         let this = &mut *self;
         let mut told = None;
         loop {
-            if let Some(report) = this.care.ordered(cx) {
+            let ordered = this.care.ordered(cx);
+            if this.given_up {
+                if let Some(report) = ordered {
+                    report.failed("it does not come back");
+                }
+                return Poll::Pending;
+            }
+            if let Some(report) = ordered {
                 // At once, and with no failure behind it.
                 (this.pause, this.fallen, told) = (None, true, Some(report));
             }
@@ -89,7 +98,7 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
                         Some(after) if after.is_zero() => {}
                         Some(after) => this.pause = Some(Box::pin(sleep(after))),
                         // Its mailbox stays, so that whoever feeds it waits until the service has ended.
-                        None => return Poll::Pending,
+                        None => this.given_up = true,
                     }
                 }
             }

@@ -2,8 +2,10 @@
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actors::service::Service;
+use actors::status::ConsumerState;
 use actors::{Done, Event, Handler, HandlerResult, Route};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service_of, wait_for, wait_until_ready};
@@ -63,5 +65,30 @@ fn an_arbiter_that_a_handler_blocks_is_named_until_it_turns_again_and_spawn_bloc
             wait_for("the event", || service.health().handlers()[0].handled == 1).await;
             service.stop().await;
         }
+    });
+}
+
+#[test]
+fn a_stop_waits_for_no_handler_that_blocks_its_thread() {
+    actix::System::new().block_on(async {
+        let broker = broker();
+        let (open, gate) = channel();
+        let gate = Arc::new(Mutex::new(gate));
+        let (begun, begins) = channel();
+        let route = Route::each(TOPIC, move |_| {
+            // It is made before the event is handled, on the thread that is blocked then.
+            begun.send(()).unwrap();
+            Waits { gate: Arc::clone(&gate), blocks: true }
+        });
+        let settings = [("DRAIN_DEADLINE_MS", "100"), ("REBALANCE_DRAIN_DEADLINE_MS", "100")];
+        let service = service_of(&broker, &settings, [route]);
+        wait_until_ready(&service).await;
+        begins.recv().unwrap();
+        Publisher::new(&broker).publish(&Step { key: "k".to_owned(), number: 0, poison: false }).await;
+        wait_for("the record to be taken", || service.health().consumer().in_flight == 1).await;
+        let board = service.health().clone();
+        tokio::time::timeout(Duration::from_secs(20), service.stop()).await.expect("it ends in order");
+        assert_eq!(board.consumer().state, ConsumerState::Stopped, "it has left the group");
+        open.send(()).unwrap();
     });
 }

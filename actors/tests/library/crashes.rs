@@ -105,35 +105,6 @@ fn a_router_that_does_not_come_back_ends_the_service_with_its_own_code_and_settl
 }
 
 #[test]
-fn a_consumers_actor_that_panics_over_the_order_to_drain_still_drains_and_commits() {
-    actix::System::new().block_on(async {
-        let broker = broker();
-        let ledger = Ledger::default();
-        // Nothing is committed but at the end.
-        let settings = [("COMMIT_INTERVAL_MS", "60000"), QUICK[0], QUICK[1]];
-        let first = service(&broker, &settings, ledger.route(TOPIC));
-        wait_until_ready(&first).await;
-        let publisher = Publisher::new(&broker);
-        for number in 0..50 {
-            publisher.publish(&step(number)).await;
-        }
-        wait_for("all", || ledger.len() == 50).await;
-        let consumer = vitals(&first, "shard-0/consumer");
-        consumer.faults().arm("drain", 1);
-        consumer.faults().arm("started", 2);
-        first.stop().await;
-        assert_eq!(consumer.status().restarts, 3, "one for the order, two for its start");
-
-        let second = service(&broker, &settings, ledger.route(TOPIC));
-        wait_until_ready(&second).await;
-        publisher.publish(&step(50)).await;
-        wait_for("the next", || ledger.len() > 50).await;
-        ledger.assert_each_once_in_order(0..51);
-        second.stop().await;
-    });
-}
-
-#[test]
 fn a_panic_of_the_poll_thread_loses_nothing_and_what_was_answered_before_stays_stale() {
     the_poll_thread_panics(&broker(), TOPIC);
 }

@@ -183,7 +183,7 @@ impl Member {
             max_metadata_bytes,
             phase: Phase::Lease,
             now_of_turn: now,
-            intake: Intake::new(CREDIT_RECORDS, CREDIT_BYTES, believed),
+            intake: Intake::new(CREDIT_RECORDS, CREDIT_BYTES, believed).with_nonce(number as u64),
             owned: BTreeMap::new(),
             membership: Membership::new(now),
             pace: CommitPace::new(now, COMMIT_INTERVAL),

@@ -73,7 +73,7 @@ impl Member {
 pub(crate) fn together(committed: Option<&(i64, String)>, note: Option<&(i64, String)>) -> crate::history::Known {
     let (offset, metadata) = committed.cloned().unwrap_or_default();
     let mut runs = progress_codec::decode(offset, &metadata).unwrap_or_default();
-    let counts = committed.is_some().then(|| note::CommitName::of(offset, &metadata));
+    let counts = note::CommitName::of(offset, &metadata);
     if let Some((noted, text)) = note
         && let Some(progress) = counts.and_then(|commit| note::read(text, commit))
     {
