@@ -120,10 +120,7 @@ impl ServiceBuilder {
     /// When a listener cannot be bound or librdkafka refuses the configuration.
     pub fn start(self) -> Result<Service, StartError> {
         let Self { settings, broker, routes, publishes, http } = self;
-        let mut known = HashSet::new();
-        if let Some(twice) = routes.iter().find(|route| !known.insert(&route.topic)) {
-            return Err(StartError::TwoRoutes(twice.topic.clone()));
-        }
+        each_topic_has_one(&routes)?;
         telemetry::init_metrics();
         let journal = Journal::new(settings.service);
         let kafka = kafka_of(&settings, broker);
@@ -225,6 +222,12 @@ impl ServiceBuilder {
             measured,
         })
     }
+}
+
+fn each_topic_has_one(routes: &[Route]) -> Result<(), StartError> {
+    let mut known = HashSet::new();
+    let twice = routes.iter().find(|route| !known.insert(&route.topic));
+    twice.map_or(Ok(()), |route| Err(StartError::TwoRoutes(route.topic.clone())))
 }
 
 /// How a service speaks to Kafka.
