@@ -22,7 +22,7 @@ pub struct Defaults {
     pub management_port: u16,
 }
 
-/// A setting: the table in the README and `--help` are made of these.
+/// A setting: the table in `docs/settings.md` and `--help` are made of these.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
     /// Name in the environment.

@@ -42,8 +42,8 @@ fn documents() -> Vec<String> {
 }
 
 #[test]
-fn the_readme_has_every_setting_with_its_default_and_meaning() {
-    let rows = table(&read("README.md"), "| variable | default | meaning |");
+fn the_page_of_settings_has_every_one_with_its_default_and_meaning() {
+    let rows = table(&read("docs/settings.md"), "| variable | default | meaning |");
     let expected: Vec<Vec<String>> = VARIABLES
         .iter()
         .map(|variable| vec![format!("`{}`", variable.name), variable.default.to_owned(), variable.meaning.to_owned()])
