@@ -61,6 +61,10 @@ impl fmt::Debug for KafkaConfig {
     }
 }
 
+/// Properties of members of a group. Each alone may not go with the defaults of the others.
+const OF_MEMBERS: [&str; 4] =
+    ["session.timeout.ms", "max.poll.interval.ms", "heartbeat.interval.ms", "partition.assignment.strategy"];
+
 /// Ends the name of the group that keeps the notes of a group.
 pub const NOTES_SUFFIX: &str = ".progress";
 
@@ -176,7 +180,8 @@ impl KafkaConfig {
     pub(super) fn notes(&self) -> ClientConfig {
         let mut config = self.common();
         config.set("statistics.interval.ms", "0");
-        for (name, value) in self.properties.iter().filter(|(name, _)| !name.starts_with("group.")) {
+        let of_members = |name: &str| name.starts_with("group.") || OF_MEMBERS.contains(&name);
+        for (name, value) in self.properties.iter().filter(|(name, _)| !of_members(name)) {
             config.set(name, value);
         }
         config
@@ -266,16 +271,35 @@ mod tests {
         assert_eq!(property_problem("sasl.mechanism", "PLAIN"), None);
     }
 
-    #[test]
-    fn passwords_stay_out_of_the_debug_output() {
-        let config = KafkaConfig {
+    fn config_with(properties: &[(&str, &str)]) -> KafkaConfig {
+        let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        KafkaConfig {
             broker: Broker::Cluster("localhost:9092".into()),
             group: "g".into(),
             instance_id: None,
             client_id: "c".into(),
             delivery_timeout: Duration::from_secs(1),
-            properties: [("sasl.password".to_owned(), "s3cret".to_owned())].into(),
-        };
+            properties: properties.collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_passed_through_for_a_member_does_not_keep_the_client_of_the_notes_from_being_made() {
+        for properties in [
+            &[("max.poll.interval.ms", "7000")][..],
+            &[("session.timeout.ms", "60000"), ("heartbeat.interval.ms", "20000")],
+            &[("group.protocol", "consumer"), ("group.remote.assignor", "range")],
+            &[("partition.assignment.strategy", "range")],
+        ] {
+            let config = config_with(properties).notes();
+            let client: KafkaResult<rdkafka::consumer::BaseConsumer> = config.create();
+            assert!(client.is_ok(), "{properties:?}: {:?}", client.err());
+        }
+    }
+
+    #[test]
+    fn passwords_stay_out_of_the_debug_output() {
+        let config = config_with(&[("sasl.password", "s3cret")]);
         let shown = format!("{config:?}");
         assert!(shown.contains("sasl.password") && !shown.contains("s3cret"), "{shown}");
     }
