@@ -6,6 +6,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use actors::delivery::dead_letter;
+use actors::kafka::NOTES_SUFFIX;
 use contracts::topic;
 
 use crate::brokers::Brokers;
@@ -201,7 +202,10 @@ fn all_is_committed(kcat: &Kcat) -> bool {
         let groups = read_groups(kcat)?;
         for name in [topic::USER_EVENTS, topic::NOTIFICATION_EVENTS] {
             for (partition, end) in kcat.ends(name)? {
-                let of_partition = |it: &&coordinator::Commit| it.topic == name && it.partition == partition;
+                // A note is no commit.
+                let of_partition = |it: &&coordinator::Commit| {
+                    it.topic == name && it.partition == partition && !it.group.ends_with(NOTES_SUFFIX)
+                };
                 let committed = groups.commits.iter().rev().find(of_partition).map_or(0, |commit| commit.offset);
                 if committed != end {
                     return Ok(false);
