@@ -32,6 +32,8 @@ pub(crate) struct CommitAnswer {
     pub(crate) number: u64,
     /// By slot, whether it was accepted.
     pub(crate) accepted: Vec<(u32, bool)>,
+    /// Whether the answer came. Without one, nobody knows what was taken.
+    pub(crate) came: bool,
 }
 
 impl Member {
@@ -73,7 +75,7 @@ impl Member {
     }
 
     pub(super) fn take_commit_answers(&mut self, step: &mut Step<'_>) {
-        while let Some(CommitAnswer { number, accepted }) = self.commit_answers.pop_front() {
+        while let Some(CommitAnswer { number, accepted, came }) = self.commit_answers.pop_front() {
             let any = accepted.iter().any(|(_, accepted)| *accepted);
             self.pace.answered(number, any, step.now);
             if !any {
@@ -88,7 +90,11 @@ impl Member {
                     continue;
                 }
                 let accepted = accepted || self.is(Sabotage::RefusalCountedAsAccepted);
-                self.intake.commit_answered(slot, number, accepted);
+                if !accepted && came {
+                    self.intake.commit_refused(slot, number);
+                } else {
+                    self.intake.commit_answered(slot, number, accepted);
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ impl Member {
     /// Takes the answers to notes, and writes the next where the group takes no commits.
     pub(super) fn note(&mut self, step: &mut Step<'_>) -> Result<(), Violation> {
         let now = self.now_of_turn;
-        while let Some(CommitAnswer { number, accepted }) = self.note_answers.pop_front() {
+        while let Some(CommitAnswer { number, accepted, .. }) = self.note_answers.pop_front() {
             let all = accepted.iter().all(|(_, accepted)| *accepted);
             self.note_pace.answered(number, all, now);
             for (slot, accepted) in accepted {

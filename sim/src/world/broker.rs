@@ -106,7 +106,7 @@ impl World {
                 accepted.push((at.slot, taken && !answer_lost));
             }
             if let Some(member) = self.members[from].as_mut() {
-                member.answer_note(CommitAnswer { number: note.number, accepted });
+                member.answer_note(CommitAnswer { number: note.number, accepted, came: !answer_lost });
             }
         }
         Ok(())
@@ -137,7 +137,7 @@ impl World {
             accepted.push((at.slot, taken && !answer_lost));
         }
         if let Some(member) = self.members[from].as_mut() {
-            member.answer_commit(CommitAnswer { number: commit.number, accepted });
+            member.answer_commit(CommitAnswer { number: commit.number, accepted, came: !answer_lost });
         }
         Ok(())
     }
