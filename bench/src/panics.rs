@@ -2,9 +2,10 @@
 //! the same backlog without panics, in turns. Fails where not all is settled, where the healthy events go at less than
 //! nine tenths of the rate without panics, or where a handler takes too long to be made anew.
 //!
-//! `dev/kafka -- cargo run --release -p bench --bin panics [RECORDS] [ROUNDS] [MICROSECONDS]`
+//! `dev/kafka -- cargo run --release -p bench --bin panics [RECORDS] [ROUNDS] [MICROSECONDS] [PANIC]`
 //!
-//! Each event takes so many microseconds, 10,000 unless it is said; with 0 the handler only counts.
+//! Each event takes so many microseconds, 10,000 unless it is said, and one that panics so many before it does; with 0 the handler
+//! only counts.
 
 // A bench that cannot go on panics.
 #![allow(clippy::unwrap_used)]
@@ -32,13 +33,15 @@ const SETTINGS: [(&str, &str); 3] =
     [("RETRY_BACKOFF_MS", "1"), ("RETRY_MAX_BACKOFF_MS", "10"), ("RUST_LOG", "off")];
 
 fn main() {
-    let [records, rounds, takes_us] = bench::numbers([1_000_000, 3, 10_000]);
+    let [records, rounds, takes_us, panics_us] = bench::numbers([1_000_000, 3, 10_000, 10_000]);
     let (brokers, topic) = (bench::brokers(), bench::unique());
     let bad = u64::try_from((0..records).filter(|number| is_bad(*number)).count()).unwrap();
     bench::fill(&brokers, &topic, "none", (0..records).map(event));
-    let takes = Duration::from_micros(takes_us);
-    println!("{records} records of {takes:?} of which {bad} panic, {PARTITIONS} partitions, {KEYS} keys");
-    let backlog = Backlog { brokers, topic, healthy: records - bad, bad, takes };
+    let (takes, panics) = (Duration::from_micros(takes_us), Duration::from_micros(panics_us));
+    println!(
+        "{records} records of {takes:?}, of which {bad} panic after {panics:?}; {PARTITIONS} partitions, {KEYS} keys"
+    );
+    let backlog = Backlog { brokers, topic, healthy: records - bad, bad, takes: [takes, panics] };
     let mut restarts = Vec::new();
     let calm = &mut || backlog.handle(false).0;
     let rate = bench::compare(backlog.healthy, rounds, ("calm", calm), &mut || {
@@ -82,12 +85,13 @@ struct Count {
     ledger: Arc<Ledger>,
     first: Sender<Moment>,
     panics: bool,
-    takes: Duration,
+    /// A healthy event, and one that panics.
+    takes: [Duration; 2],
 }
 
 impl Count {
     /// Made anew it notes how long that took.
-    fn new(ledger: &Arc<Ledger>, first: &Sender<Moment>, panics: bool, takes: Duration) -> Self {
+    fn new(ledger: &Arc<Ledger>, first: &Sender<Moment>, panics: bool, takes: [Duration; 2]) -> Self {
         if let Some(panicked) = ledger.panicked.lock().unwrap().take() {
             ledger.restarts.lock().unwrap().push(panicked.elapsed());
         }
@@ -99,18 +103,20 @@ impl Handler for Count {
     type Event = UserEvent;
 
     async fn handle(&self, event: &Event<UserEvent>) -> HandlerResult {
-        let is_bad = event.value().data.full_name.as_ref().is_some_and(|name| name.starts_with(BAD));
+        let was_bad = event.value().data.full_name.as_ref().is_some_and(|name| name.starts_with(BAD));
         if !self.ledger.begun.swap(true, Ordering::Relaxed) {
             self.first.send(Moment::now()).unwrap();
         }
-        if !self.takes.is_zero() {
-            tokio::time::sleep(self.takes).await;
+        let is_bad = was_bad && self.panics;
+        let takes = self.takes[usize::from(is_bad)];
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
         }
-        if is_bad && self.panics {
+        if is_bad {
             *self.ledger.panicked.lock().unwrap() = Some(Instant::now());
             panic!("one in {PANICS_EVERY}");
         }
-        self.ledger.healthy.fetch_add(u64::from(!is_bad), Ordering::Relaxed);
+        self.ledger.healthy.fetch_add(u64::from(!was_bad), Ordering::Relaxed);
         Ok(Done::Handled)
     }
 }
@@ -121,7 +127,7 @@ struct Backlog {
     topic: String,
     healthy: u64,
     bad: u64,
-    takes: Duration,
+    takes: [Duration; 2],
 }
 
 impl Backlog {

@@ -78,7 +78,7 @@ report! {
     moved_calls: "calls cancelled by a move",
     /// Handlers that panicked, or could not be made.
     falls: "handlers that fell",
-    /// Handlers that fell over an event that had failed before.
+    /// Handlers that fell by a panic that may have been its event's.
     forgiven: "falls that were held against their event alone",
     /// Handlers that went on trial.
     escalations: "escalations",

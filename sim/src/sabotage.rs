@@ -120,6 +120,12 @@ sabotages! {
     OldSuccessForgives => ForgivenByAnOldOne,
     /// The panic of a call to an earlier handler ends the present one.
     OldPanicCounts => FelledByAnOldOne,
+    /// The repeated panic of one event counts for the budget.
+    BadEventHeldAgainstTheHandler => BlamedTooSoon,
+    /// Whatever else runs, the first panics count for the budget.
+    DoubtIgnored => BlamedTooSoon,
+    /// The panic of an event that had failed before never counts for the budget.
+    FailedBeforeForgiven => ForgivenTooLong,
     /// The first probe that is needed is not made.
     GivenUpAtTheFirstProbe => GivenUpTooEarly,
     /// Who is given up answers for what it holds as if it were settled.

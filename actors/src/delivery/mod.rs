@@ -4,6 +4,7 @@
 
 mod assigned;
 mod before;
+pub mod blame;
 pub mod commit_pace;
 pub mod commits;
 pub mod credits;

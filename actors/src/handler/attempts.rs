@@ -37,9 +37,7 @@ impl<I: Invoke> HandlerActor<I> {
         let duration = Duration::from_nanos(self.clock.now_ns.saturating_sub(began_ns));
         self.around.counters.vitals().passes("finish");
         let results = called.unwrap_or_else(|panicked| {
-            // What failed before comes alone, so its panic is its own.
-            let own = items.iter().all(|(_, item)| item.attempts > 0);
-            self.panicked(generation, &panicked, own);
+            self.panicked(generation, &panicked, &items);
             let error = HandlerError::new(ErrorKind::Panic, panicked);
             smallvec![Err(error); items.len()]
         });

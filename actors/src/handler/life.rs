@@ -12,6 +12,9 @@ use tokio::time::{Sleep, sleep};
 use super::actor::HandlerActor;
 use super::attempts::random;
 use super::invoke::Invoke;
+use super::item::{Item, Place};
+use crate::delivery::blame::{Blame, Blamed};
+use crate::delivery::lanes::LaneKey;
 use crate::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 use crate::guard::{Panicked, dropped, guarded};
 use crate::journal::{ActorEscalated, ActorFailed, ActorRecovered};
@@ -24,6 +27,7 @@ pub(super) struct Life<I> {
     /// How many were made. A panic of a call to an earlier one says nothing of the present one.
     generation: u32,
     budget: RestartBudget,
+    blame: Blame<Place>,
     /// No other one is made before it is over.
     pause: Option<Pin<Box<Sleep>>>,
     pub(super) comes: Comes,
@@ -46,8 +50,16 @@ pub(super) enum Comes {
 
 impl<I> Life<I> {
     pub(super) fn new(policy: RestartPolicy) -> Self {
-        let budget = RestartBudget::new(policy);
-        Self { handler: None, generation: 0, budget, pause: None, comes: Comes::Back, fallen: false, troubled: false }
+        Self {
+            handler: None,
+            generation: 0,
+            budget: RestartBudget::new(policy),
+            blame: Blame::new(&policy),
+            pause: None,
+            comes: Comes::Back,
+            fallen: false,
+            troubled: false,
+        }
     }
 
     /// The present handler, and its generation.
@@ -64,6 +76,7 @@ impl<I> Life<I> {
     pub(super) fn end(&mut self, comes: Comes) {
         // Its end changes nothing for the next one.
         let _ = dropped(self.handler.take());
+        self.blame.handled();
         self.budget.succeeded();
         (self.pause, self.troubled, self.comes) = (None, false, comes);
     }
@@ -114,13 +127,20 @@ impl<I: Invoke> HandlerActor<I> {
         Ok(())
     }
 
-    /// A call to the handler of that generation panicked. `own`: it was for an event that had failed before.
-    pub(super) fn panicked(&mut self, generation: u32, panicked: &Panicked, own: bool) {
-        if generation == self.life.generation && self.life.handler.is_some() {
-            // Such an event is judged by its attempts. Were each of them held against the handler, a few of them would take
-            // it away from all others.
-            let forgiven = own && !self.life.on_trial();
-            self.fell(panicked, forgiven);
+    /// A call to the handler of that generation panicked.
+    pub(super) fn panicked(&mut self, generation: u32, panicked: &Panicked, items: &[(LaneKey, Item)]) {
+        // What failed before comes alone, so its panic is its own; of those that come together the first stands for all.
+        let Some((_, item)) = items.first() else { return };
+        let blamed = self.life.blame.panicked(item.place(), item.attempts > 0, self.runs.waiting());
+        self.life.troubled = true;
+        let present = generation == self.life.generation && self.life.handler.is_some();
+        if self.life.on_trial() {
+            // One event at a time, which the present handler is to handle.
+            if present {
+                self.fell(panicked, false);
+            }
+        } else if present || blamed == Blamed::EveryHandler {
+            self.fell(panicked, blamed == Blamed::Event);
         }
     }
 
@@ -133,13 +153,14 @@ impl<I: Invoke> HandlerActor<I> {
             return;
         }
         self.life.troubled = false;
+        self.life.blame.handled();
         if self.life.budget.succeeded() {
             self.around.counters.vitals().set_state(ActorState::Running);
             self.around.journal.write(ActorRecovered { actor: self.name });
         }
     }
 
-    /// The handler is of no use any more, or could not be made.
+    /// The handler is of no use any more, or could not be made. Forgiven, it is made anew at once, whatever came before.
     fn fell(&mut self, panicked: &Panicked, forgiven: bool) {
         // Its end changes nothing for the next one. Calls that wait keep theirs.
         let _ = dropped(self.life.handler.take());

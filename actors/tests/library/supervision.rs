@@ -276,12 +276,85 @@ fn a_call_that_was_in_hand_over_a_panic_and_went_well_forgives_it() {
         for round in 1..4 {
             publisher.publish(&Step { key: "healthy".to_owned(), number: 0, poison: false }).await;
             wait_for("it to be in hand", || first(&service).running == 1).await;
-            publisher.publish(&Step { key: "poison".to_owned(), number: 0, poison: true }).await;
-            wait_for("the dead letter", || first(&service).dead_lettered == round).await;
+            // The first is one call of two, the second one of three.
+            for panics in [2 * round - 1, 2 * round] {
+                publisher.publish(&Step { key: "poison".to_owned(), number: 0, poison: true }).await;
+                wait_for("the dead letter", || first(&service).dead_lettered == panics).await;
+            }
             go_on.add_permits(1);
             wait_for("the other one", || first(&service).handled == round).await;
-            assert_eq!((first(&service).state, first(&service).restarts), (ActorState::Running, round));
+            assert_eq!((first(&service).state, first(&service).restarts), (ActorState::Running, 2 * round));
         }
+        service.stop().await;
+    });
+}
+
+#[test]
+fn events_that_panic_at_once_escalate_nothing_while_most_calls_may_still_go_well() {
+    const HEALTHY: u32 = 40;
+    actix::System::new().block_on(async {
+        let broker = broker();
+        // A second failure that counted would have the topic paused for minutes.
+        let settings = [
+            ("RETRY_ATTEMPTS", "2"),
+            ("RETRY_MAX_BACKOFF_MS", "1"),
+            ("RESTART_BUDGET", "1"),
+            ("RESTART_BACKOFF_MS", "60000"),
+            ("RESTART_MAX_BACKOFF_MS", "600000"),
+        ];
+        let go_on = Arc::new(Semaphore::new(0));
+        let going = Arc::clone(&go_on);
+        let service = service(&broker, &settings, Route::each(TOPIC, move |_| Patient(Arc::clone(&going))));
+        wait_until_ready(&service).await;
+        let publisher = Publisher::new(&broker);
+        for number in 0..HEALTHY {
+            publisher.publish(&Step { key: format!("healthy {number}"), number: 0, poison: false }).await;
+        }
+        wait_for("them to be in hand", || first(&service).running == HEALTHY as usize).await;
+        for number in 0..HEALTHY / 2 {
+            publisher.publish(&Step { key: format!("poison {number}"), number: 0, poison: true }).await;
+        }
+        wait_for("the dead letters", || first(&service).dead_lettered == u64::from(HEALTHY / 2)).await;
+        go_on.add_permits(HEALTHY as usize);
+        wait_for("the others", || first(&service).handled == u64::from(HEALTHY)).await;
+        assert_eq!((first(&service).state, first(&service).restarts), (ActorState::Running, u64::from(HEALTHY)));
+        service.stop().await;
+    });
+}
+
+/// Panics at everything; its first calls all fall at the same time.
+struct Hopeless(Arc<Barrier>);
+
+const LANES: usize = 5;
+
+impl Handler for Hopeless {
+    type Event = Step;
+
+    async fn handle(&self, event: &Event<Step>) -> HandlerResult {
+        if event.attempt() == 1 {
+            self.0.wait().await;
+        }
+        panic!("whatever it is");
+    }
+}
+
+#[test]
+fn a_handler_that_panics_at_everything_escalates_before_it_costs_an_event() {
+    actix::System::new().block_on(async {
+        let broker = broker();
+        let barrier = Arc::new(Barrier::new(LANES));
+        // Two failures that count are followed by restarts at once, the third one escalates.
+        let settings = [("RETRY_ATTEMPTS", "10"), ("RETRY_MAX_BACKOFF_MS", "20"), ("RESTART_BUDGET", "2")];
+        let service = service(&broker, &settings, Route::each(TOPIC, move |_| Hopeless(Arc::clone(&barrier))));
+        wait_until_ready(&service).await;
+        let publisher = Publisher::new(&broker);
+        // All lanes fall in the first attempt together, so that it is told by their second ones alone.
+        for number in 0..2 * LANES {
+            let number = u32::try_from(number).unwrap();
+            publisher.publish(&step(number)).await;
+        }
+        wait_for("the escalation", || first(&service).state == ActorState::Escalated).await;
+        assert_eq!((first(&service).handled, first(&service).dead_lettered), (0, 0));
         service.stop().await;
     });
 }

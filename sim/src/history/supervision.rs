@@ -1,11 +1,11 @@
 //! What is checked of handlers that panic: how soon and how often they are made anew, and how a trial goes.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use actors::delivery::restart_budget::RestartPolicy;
 
-use super::{History, Violation};
+use super::{History, Tenure, Violation};
 
 /// The handler of a member, as its calls show it.
 #[derive(Debug, Default)]
@@ -16,20 +16,48 @@ pub(super) struct Supervised {
     replaced: VecDeque<Instant>,
     fallen: Option<Instant>,
     on_trial: bool,
+    /// Panics since the last success.
+    panics: usize,
+    /// Different events that panicked and had failed before, since then.
+    again: HashSet<(Tenure, i64)>,
+    /// Whether the last panic says something of the handler that was called, and of any.
+    tells: (bool, bool),
 }
 
 impl History {
-    /// A handler fell over an event that had failed before: that is held against the event alone.
-    pub(crate) fn fell_over_an_old_failure(&mut self, member: usize) {
+    /// A call panicked. It says nothing of a handler while most calls may still go well, nor where the event had failed
+    /// before, unless more different ones did so than there may be restarts.
+    pub(crate) fn panicked(
+        &mut self,
+        member: usize,
+        event: (Tenure, i64),
+        failed_before: bool,
+        in_hand: usize,
+        policy: &RestartPolicy,
+    ) {
+        let supervised = self.supervised.entry(member).or_default();
+        supervised.panics += 1;
+        if failed_before {
+            supervised.again.insert(event);
+        }
+        let known = in_hand < supervised.panics;
+        let many = supervised.again.len() > usize::try_from(policy.max_restarts).unwrap_or(usize::MAX);
+        supervised.tells = (known && (!failed_before || many), known && failed_before && many);
+    }
+
+    /// A handler fell by a panic that is held against its event alone.
+    pub(crate) fn forgiven(&mut self, member: usize) -> Result<(), Violation> {
         self.report.forgiven += 1;
-        self.supervised.entry(member).or_default().fallen = None;
+        let supervised = self.supervised.entry(member).or_default();
+        supervised.fallen = None;
+        if supervised.tells.0 { Err(Violation::ForgivenTooLong(member)) } else { Ok(()) }
     }
 
     /// A handler fell: by a panic of a call to the handler of a generation, or because it could not be made.
     pub(crate) fn fell(
         &mut self,
         member: usize,
-        (called, present): (u32, u32),
+        (called, present): (Option<u32>, u32),
         on_trial: bool,
         now: Instant,
     ) -> Result<(), Violation> {
@@ -37,10 +65,17 @@ impl History {
         let supervised = self.supervised.entry(member).or_default();
         supervised.falls.push_back(now);
         supervised.fallen = Some(now);
-        let escalated = on_trial && !supervised.on_trial;
-        supervised.on_trial = on_trial;
-        self.report.escalations += u64::from(escalated);
-        if called == present { Ok(()) } else { Err(Violation::FelledByAnOldOne(member)) }
+        let was_on_trial = std::mem::replace(&mut supervised.on_trial, on_trial);
+        let (tells_of_it, tells_of_all) = supervised.tells;
+        self.report.escalations += u64::from(on_trial && !was_on_trial);
+        match called {
+            None => Ok(()),
+            Some(called) if called != present && (was_on_trial || !tells_of_all) => {
+                Err(Violation::FelledByAnOldOne(member))
+            }
+            Some(_) if was_on_trial || tells_of_it => Ok(()),
+            Some(_) => Err(Violation::BlamedTooSoon(member)),
+        }
     }
 
     /// Nobody makes a handler any more.
@@ -84,7 +119,7 @@ impl History {
     ) -> Result<(), Violation> {
         let supervised = self.supervised.entry(member).or_default();
         let recovered = supervised.on_trial && !on_trial;
-        if called != present {
+        if called != present && (on_trial || recovered) {
             return if recovered { Err(Violation::ForgivenByAnOldOne(member)) } else { Ok(()) };
         }
         *supervised = Supervised::default();

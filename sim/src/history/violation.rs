@@ -81,6 +81,12 @@ pub enum Violation {
     /// A panic of an earlier handler's call ended the present one.
     #[error("member {0}: a handler was ended by the panic of an earlier one's call")]
     FelledByAnOldOne(usize),
+    /// A panic was held against a handler that says nothing of it.
+    #[error("member {0}: a panic was held against its handler which may have been its event's")]
+    BlamedTooSoon(usize),
+    /// A panic was held against its event although nothing is handled, whatever it is.
+    #[error("member {0}: a panic was held against its event although it is the handler's")]
+    ForgivenTooLong(usize),
     /// A handler was given up before all its probes had failed.
     #[error("member {0}: a handler was given up too early")]
     GivenUpTooEarly(usize),

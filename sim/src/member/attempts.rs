@@ -92,7 +92,7 @@ impl Member {
         step.history.acts(item.tenure, item.record.offset)?;
         match end {
             End::Panics => {
-                self.panicked(generation, item.attempts > 0, step)?;
+                self.panicked(generation, &item, step)?;
                 self.fail(lane, item, true, step);
             }
             End::Fails { transient } => self.fail(lane, item, transient, step),

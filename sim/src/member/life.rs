@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use actors::delivery::blame::{Blame, Blamed};
 use actors::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 
-use super::{Member, Step};
+use super::{Item, Member, Step};
 use crate::Sabotage;
-use crate::history::Violation;
+use crate::history::{Tenure, Violation};
 
 /// Small, so that a short world sees all of it.
 pub(super) const POLICY: RestartPolicy = RestartPolicy {
@@ -32,6 +33,7 @@ pub(super) struct Life {
     is_there: bool,
     generation: u32,
     budget: RestartBudget,
+    blame: Blame<(Tenure, i64)>,
     pause: Option<Instant>,
     pub(super) given_up: bool,
     troubled: bool,
@@ -44,6 +46,7 @@ impl Life {
             is_there: false,
             generation: 0,
             budget: RestartBudget::new(POLICY),
+            blame: Blame::new(&POLICY),
             pause: None,
             given_up: false,
             troubled: false,
@@ -76,7 +79,7 @@ impl Member {
             }
             self.life.pause = None;
             if step.now < self.broken_until && step.rng.percent(UNMADE_PERCENT) {
-                self.fell(self.life.generation, step)?;
+                self.fell(None, step)?;
                 continue;
             }
             step.history.made(self.number, &POLICY, step.now)?;
@@ -90,25 +93,40 @@ impl Member {
         Ok(())
     }
 
-    /// A call to the handler of that generation panicked. `own`: it was for an event that had failed before.
-    pub(super) fn panicked(&mut self, generation: u32, own: bool, step: &mut Step<'_>) -> Result<(), Violation> {
+    /// A call to the handler of that generation panicked.
+    pub(super) fn panicked(&mut self, generation: u32, item: &Item, step: &mut Step<'_>) -> Result<(), Violation> {
+        let (event, failed_before) = ((item.tenure, item.record.offset), item.attempts > 0);
+        step.history.panicked(self.number, event, failed_before, self.in_hand.len(), &POLICY);
+        let in_hand = if self.is(Sabotage::DoubtIgnored) { 0 } else { self.in_hand.len() };
+        let blamed = match self.life.blame.panicked(event, failed_before, in_hand) {
+            Blamed::Event if failed_before && self.is(Sabotage::BadEventHeldAgainstTheHandler) => Blamed::Handler,
+            _ if failed_before && self.is(Sabotage::FailedBeforeForgiven) => Blamed::Event,
+            blamed => blamed,
+        };
+        self.life.troubled = true;
         let present = generation == self.life.generation || self.is(Sabotage::OldPanicCounts);
-        if !present || !self.life.is_there {
-            return Ok(());
+        let present = present && self.life.is_there;
+        if self.life.on_trial() {
+            return if present { self.fell(Some(generation), step) } else { Ok(()) };
         }
-        if own && !self.life.on_trial() {
-            (self.life.is_there, self.life.troubled, self.life.pause) = (false, true, None);
-            step.history.fell_over_an_old_failure(self.number);
-            return Ok(());
+        match blamed {
+            Blamed::Event if present => {
+                (self.life.is_there, self.life.pause) = (false, None);
+                step.history.forgiven(self.number)
+            }
+            Blamed::Handler if present => self.fell(Some(generation), step),
+            Blamed::Event | Blamed::Handler => Ok(()),
+            Blamed::EveryHandler => self.fell(Some(generation), step),
         }
-        self.fell(generation, step)
     }
 
     /// A call to the handler of that generation went well.
     pub(super) fn worked(&mut self, generation: u32, step: &mut Step<'_>) -> Result<(), Violation> {
         let present = self.life.is_there && generation == self.life.generation;
-        if self.life.troubled && (present || self.is(Sabotage::OldSuccessForgives)) {
+        let forgives = present || !self.life.on_trial() || self.is(Sabotage::OldSuccessForgives);
+        if self.life.troubled && forgives {
             self.life.troubled = false;
+            self.life.blame.handled();
             if !self.is(Sabotage::SuccessNotCounted) {
                 self.life.budget.succeeded();
             }
@@ -117,7 +135,8 @@ impl Member {
         step.history.worked(self.number, (generation, present), self.life.on_trial())
     }
 
-    fn fell(&mut self, generation: u32, step: &mut Step<'_>) -> Result<(), Violation> {
+    /// By a panic of a call to the handler of that generation, or because it could not be made.
+    fn fell(&mut self, generation: Option<u32>, step: &mut Step<'_>) -> Result<(), Violation> {
         let now = step.now;
         self.life.is_there = false;
         self.life.troubled = true;

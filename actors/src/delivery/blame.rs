@@ -1,0 +1,96 @@
+//! Whose fault a panic is: the event's, which its attempts count, or the handler's, which the restart budget counts.
+//!
+//! Between two events that are handled nobody knows for certain. A few events that fail again and again are bad events; a
+//! handler that nothing else comes out of is a bad handler, whatever it is given.
+
+use super::restart_budget::RestartPolicy;
+
+/// What a panic of a call is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blamed {
+    /// The event that it was called with, in one of its attempts.
+    Event,
+    /// The handler that was called.
+    Handler,
+    /// Whichever handler there is: it goes like this with every one that is made.
+    EveryHandler,
+}
+
+/// The panics since an event was handled last.
+#[derive(Debug)]
+pub struct Blame<E> {
+    /// So many different events may be bad ones.
+    most: usize,
+    panics: usize,
+    /// Different events that panicked and had failed before; one more than `most` is as good as more of them.
+    again: Vec<E>,
+}
+
+impl<E: PartialEq> Blame<E> {
+    /// Nothing has panicked. As many events may be bad as the budget allows restarts.
+    #[must_use]
+    pub fn new(policy: &RestartPolicy) -> Self {
+        Self { most: usize::try_from(policy.max_restarts).unwrap_or(usize::MAX), panics: 0, again: Vec::new() }
+    }
+
+    /// A call with `event` panicked, which had failed before or not. `in_hand` other calls have not ended yet.
+    pub fn panicked(&mut self, event: E, failed_before: bool, in_hand: usize) -> Blamed {
+        self.panics = self.panics.saturating_add(1);
+        if failed_before && self.again.len() <= self.most && !self.again.contains(&event) {
+            self.again.push(event);
+        }
+        // As long as most calls may still go well, those that panic may be the few that do: bad events fail at once
+        // where good ones take their time. A call ends in the end, at its deadline.
+        let in_doubt = in_hand >= self.panics;
+        match failed_before {
+            _ if in_doubt => Blamed::Event,
+            false => Blamed::Handler,
+            true if self.again.len() <= self.most => Blamed::Event,
+            true => Blamed::EveryHandler,
+        }
+    }
+
+    /// An event was handled.
+    pub fn handled(&mut self) {
+        self.panics = 0;
+        self.again.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blame() -> Blame<u32> {
+        Blame::new(&RestartPolicy { max_restarts: 2, ..RestartPolicy::default() })
+    }
+
+    #[test]
+    fn a_few_events_that_fail_again_and_again_are_bad_events() {
+        let mut blame = blame();
+        for event in [1, 2] {
+            assert_eq!(blame.panicked(event, false, 0), Blamed::Handler, "nobody knows yet");
+        }
+        for _ in 0..100 {
+            assert_eq!([1, 2].map(|event| blame.panicked(event, true, 0)), [Blamed::Event; 2]);
+        }
+    }
+
+    #[test]
+    fn when_more_events_fail_again_than_there_may_be_bad_ones_it_is_every_handler_until_one_is_handled() {
+        let mut blame = blame();
+        let again = [1, 2, 3, 4, 1].map(|event| blame.panicked(event, true, 0));
+        assert_eq!(again[..2], [Blamed::Event; 2]);
+        assert_eq!(again[2..], [Blamed::EveryHandler; 3]);
+        blame.handled();
+        assert_eq!(blame.panicked(5, true, 0), Blamed::Event);
+    }
+
+    #[test]
+    fn nobody_is_blamed_but_the_events_while_most_calls_may_still_go_well() {
+        let mut blame = blame();
+        let all: Vec<_> = (0..9).rev().zip(0..).map(|(in_hand, event)| blame.panicked(event, false, in_hand)).collect();
+        assert_eq!(all[..4], [Blamed::Event; 4], "8 others, then 7, 6, 5");
+        assert_eq!(all[4..], [Blamed::Handler; 5], "4 others beside the fifth");
+    }
+}
