@@ -122,6 +122,8 @@ sabotages! {
     OldPanicCounts => FelledByAnOldOne,
     /// The repeated panic of one event counts for the budget.
     BadEventHeldAgainstTheHandler => BlamedTooSoon,
+    /// What failed before others were handled counts like what failed since.
+    ErasIgnored => BlamedTooSoon,
     /// Whatever else runs, the first panics count for the budget.
     DoubtIgnored => BlamedTooSoon,
     /// The panic of an event that had failed before never counts for the budget.

@@ -100,6 +100,10 @@ impl<I: Invoke> HandlerActor<I> {
         duration: Duration,
         followers: Vec<Item>,
     ) {
+        let era = self.life.failed();
+        if item.attempts == 0 {
+            item.failed_in = Some(era);
+        }
         item.attempts += 1;
         let now = self.clock.timestamp();
         if item.first_failure_us == 0 {

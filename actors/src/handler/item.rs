@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::invoke::Run;
 use crate::answer::Answer;
+use crate::delivery::blame::Era;
 use crate::delivery::lanes::LaneKey;
 use crate::record::{Record, RecordBatch};
 
@@ -16,6 +17,8 @@ pub(super) struct Item {
     pub(super) attempts: u32,
     /// Microseconds since the epoch; zero before the first failure.
     pub(super) first_failure_us: i64,
+    /// When it failed first, as the blame for panics counts; `None` also where nobody knows any more.
+    pub(super) failed_in: Option<Era>,
     answered: Cell<bool>,
     fallen: Rc<Fallen>,
 }
@@ -65,7 +68,7 @@ pub type Place = (u32, u32, i64);
 impl Item {
     pub(super) fn new(batch: Arc<RecordBatch>, index: u32, fallen: &Rc<Fallen>) -> Self {
         let answered = Cell::new(false);
-        Self { batch, index, attempts: 0, first_failure_us: 0, answered, fallen: Rc::clone(fallen) }
+        Self { batch, index, attempts: 0, first_failure_us: 0, failed_in: None, answered, fallen: Rc::clone(fallen) }
     }
 
     #[inline]

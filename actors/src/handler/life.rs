@@ -13,7 +13,7 @@ use super::actor::HandlerActor;
 use super::attempts::random;
 use super::invoke::Invoke;
 use super::item::{Item, Place};
-use crate::delivery::blame::{Blame, Blamed};
+use crate::delivery::blame::{Blame, Blamed, Era};
 use crate::delivery::lanes::LaneKey;
 use crate::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 use crate::guard::{Panicked, dropped, guarded};
@@ -81,6 +81,12 @@ impl<I> Life<I> {
         (self.pause, self.troubled, self.comes) = (None, false, comes);
     }
 
+    /// Something failed. The present era, for an event that does for the first time.
+    pub(super) fn failed(&mut self) -> Era {
+        self.troubled = true;
+        self.blame.era()
+    }
+
     /// Whether the handler is on trial: it gets one event at a time.
     pub(super) fn on_trial(&self) -> bool {
         self.budget.is_escalated()
@@ -131,7 +137,7 @@ impl<I: Invoke> HandlerActor<I> {
     pub(super) fn panicked(&mut self, generation: u32, panicked: &Panicked, items: &[(LaneKey, Item)]) {
         // What failed before comes alone, so its panic is its own; of those that come together the first stands for all.
         let Some((_, item)) = items.first() else { return };
-        let blamed = self.life.blame.panicked(item.place(), item.attempts > 0, self.runs.waiting());
+        let blamed = self.life.blame.panicked(item.place(), item.failed_in, self.runs.waiting());
         self.life.troubled = true;
         let present = generation == self.life.generation && self.life.handler.is_some();
         if self.life.on_trial() {

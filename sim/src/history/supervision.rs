@@ -18,15 +18,22 @@ pub(super) struct Supervised {
     on_trial: bool,
     /// Panics since the last success.
     panics: usize,
-    /// Different events that panicked and had failed before, since then.
+    /// Events that failed for the first time since then.
+    failed: HashSet<(Tenure, i64)>,
+    /// Those of them that panicked after that.
     again: HashSet<(Tenure, i64)>,
     /// Whether the last panic says something of the handler that was called, and of any.
     tells: (bool, bool),
 }
 
 impl History {
+    /// An event failed for the first time.
+    pub(crate) fn failed(&mut self, member: usize, event: (Tenure, i64)) {
+        self.supervised.entry(member).or_default().failed.insert(event);
+    }
+
     /// A call panicked. It says nothing of a handler while most calls may still go well, nor where the event had failed
-    /// before, unless more different ones did so than there may be restarts.
+    /// before, unless more different ones did so since the last success than there may be restarts.
     pub(crate) fn panicked(
         &mut self,
         member: usize,
@@ -37,11 +44,12 @@ impl History {
     ) {
         let supervised = self.supervised.entry(member).or_default();
         supervised.panics += 1;
-        if failed_before {
+        let since = supervised.failed.contains(&event);
+        if failed_before && since {
             supervised.again.insert(event);
         }
         let known = in_hand < supervised.panics;
-        let many = supervised.again.len() > usize::try_from(policy.max_restarts).unwrap_or(usize::MAX);
+        let many = since && supervised.again.len() > usize::try_from(policy.max_restarts).unwrap_or(usize::MAX);
         supervised.tells = (known && (!failed_before || many), known && failed_before && many);
     }
 

@@ -113,6 +113,11 @@ impl Member {
             // There is no lane to put it back into.
             return;
         }
+        let era = self.life.failed();
+        if item.attempts == 0 {
+            item.failed_in = Some(era);
+            step.history.failed(self.number, (item.tenure, item.record.offset));
+        }
         item.attempts += 1;
         let another = if transient { POLICY.backoff(item.attempts, step.rng.unit()) } else { None };
         match another {

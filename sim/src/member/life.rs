@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actors::delivery::blame::{Blame, Blamed};
+use actors::delivery::blame::{Blame, Blamed, Era};
 use actors::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 
 use super::{Item, Member, Step};
@@ -59,6 +59,12 @@ impl Life {
         self.is_there.then_some(self.generation)
     }
 
+    /// Something failed. The present era, for an event that does for the first time.
+    pub(super) fn failed(&mut self) -> Era {
+        self.troubled = true;
+        self.blame.era()
+    }
+
     pub(super) fn on_trial(&self) -> bool {
         self.budget.is_escalated()
     }
@@ -97,8 +103,10 @@ impl Member {
     pub(super) fn panicked(&mut self, generation: u32, item: &Item, step: &mut Step<'_>) -> Result<(), Violation> {
         let (event, failed_before) = ((item.tenure, item.record.offset), item.attempts > 0);
         step.history.panicked(self.number, event, failed_before, self.in_hand.len(), &POLICY);
+        let failed_in =
+            if self.is(Sabotage::ErasIgnored) { item.failed_in.map(|_| self.life.blame.era()) } else { item.failed_in };
         let in_hand = if self.is(Sabotage::DoubtIgnored) { 0 } else { self.in_hand.len() };
-        let blamed = match self.life.blame.panicked(event, failed_before, in_hand) {
+        let blamed = match self.life.blame.panicked(event, failed_in, in_hand) {
             Blamed::Event if failed_before && self.is(Sabotage::BadEventHeldAgainstTheHandler) => Blamed::Handler,
             _ if failed_before && self.is(Sabotage::FailedBeforeForgiven) => Blamed::Event,
             blamed => blamed,

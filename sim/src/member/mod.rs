@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use actors::answer::Answer;
+use actors::delivery::blame::Era;
 use actors::delivery::commit_pace::CommitPace;
 use actors::delivery::intake::Intake;
 use actors::delivery::lanes::Lanes;
@@ -54,6 +55,7 @@ pub(crate) struct Item {
     slot: u32,
     epoch: u32,
     attempts: u32,
+    failed_in: Option<Era>,
 }
 
 impl Item {

@@ -56,7 +56,7 @@ impl Member {
             owned.position = record.offset + 1;
             match self.intake.track(slot, record.offset, 10) {
                 Tracking::New => {
-                    let item = Item { tenure, record, slot, epoch, attempts: 0 };
+                    let item = Item { tenure, record, slot, epoch, attempts: 0, failed_in: None };
                     let seed = PartitionSeed::of(TOPIC, i32::try_from(partition).unwrap_or(0));
                     let lane = LaneKey::of(seed, record.offset, Some(&[record.key]), Unkeyed::default());
                     self.lanes.push(lane, item);
