@@ -5,6 +5,7 @@ mod keeper;
 mod outlet;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, Addr, Context, Handler, Message, Supervised};
@@ -18,10 +19,14 @@ pub use outlet::Outlet;
 
 /// Send this record, and answer once the broker has acknowledged it, or with what is known instead.
 ///
-/// A record whose asker goes away is sent all the same.
+/// Once it was taken, a record whose asker goes away is sent all the same. One that has waited for so long that its asker
+/// has given it up is not taken.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Delivery, PublishError>")]
-pub struct Publish(pub Outgoing);
+pub struct Publish {
+    record: Outgoing,
+    since: Instant,
+}
 
 /// Owns a share of the Kafka producer. It holds nothing else: what it has taken is in the outlet, which outlives it.
 #[derive(Clone)]
@@ -58,15 +63,17 @@ impl Actor for ProducerActor {
 pub struct Enqueue {
     outlet: Outlet,
     record: Outgoing,
+    late: bool,
 }
 
 impl Handler<Publish> for ProducerActor {
     type Result = Enqueue;
 
-    fn handle(&mut self, Publish(record): Publish, _: &mut Self::Context) -> Enqueue {
+    fn handle(&mut self, Publish { record, since }: Publish, _: &mut Self::Context) -> Enqueue {
         self.vitals.passes("publish");
-        self.vitals.add(1, 0);
-        Enqueue { outlet: self.outlet.clone(), record }
+        let late = since.elapsed() >= self.outlet.patience();
+        self.vitals.add(u64::from(!late), u64::from(late));
+        Enqueue { outlet: self.outlet.clone(), record, late }
     }
 }
 
@@ -74,7 +81,12 @@ impl MessageResponse<ProducerActor, Publish> for Enqueue {
     fn handle(self, _: &mut Context<ProducerActor>, reply: Option<OneshotSender<Result<Delivery, PublishError>>>) {
         // Without an asker the fate goes nowhere, and the record goes out all the same.
         let reply = reply.unwrap_or_else(|| tokio::sync::oneshot::channel().0);
-        self.outlet.send(self.record, reply);
+        if self.late {
+            // A caller that went away does not want the answer.
+            let _ = reply.send(Err(PublishError::NotSent("its producer's actor did not take it in time".to_owned())));
+        } else {
+            self.outlet.send(self.record, reply);
+        }
     }
 }
 
@@ -123,7 +135,7 @@ impl Producer {
 
     /// Sends a record as it is; returns once the broker has acknowledged it.
     pub(crate) async fn send(&self, record: Outgoing) -> Result<Delivery, PublishError> {
-        self.actor.send(Publish(record)).await.unwrap_or_else(|mailbox| {
+        self.actor.send(Publish { record, since: Instant::now() }).await.unwrap_or_else(|mailbox| {
             // The actor fell over it, or its arbiter ended with it in the mailbox or in the client's queue.
             Err(PublishError::Unknown(format!("the producer stopped: {mailbox}")))
         })

@@ -268,6 +268,7 @@ impl ConsumerStart {
         let Self { pool, outlet, cares, health, journal, .. } = self;
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
+        let needed = [&cares.router, &cares.producer].map(|care| Arc::clone(care.vitals()));
         let producer = ProducerActor::start_on_this_arbiter(outlet, cares.producer);
         let producer = Producer::new(producer, journal.clone());
         let shares = InFlight::shares(settings.max_in_flight, handlers.len());
@@ -285,6 +286,7 @@ impl ConsumerStart {
             max_in_flight_bytes: settings.max_in_flight_bytes,
             commit_interval: settings.commit_interval,
             drain_deadline: settings.rebalance_drain_deadline,
+            stop_deadline: settings.drain_deadline,
         };
         let parts = ConsumerParts {
             kafka,
@@ -300,6 +302,8 @@ impl ConsumerStart {
             board: Arc::clone(&health.consumer),
             escalation: escalation.clone(),
             care: cares.thread,
+            actor: Arc::clone(cares.consumer.vitals()),
+            needed,
             journal: journal.clone(),
         };
         Some(KafkaConsumerActor::start(parts, commands, cares.consumer))
@@ -378,7 +382,7 @@ fn listen_api(
     let server = HttpServer::new(move || {
         // Runs on each worker's own thread: its `ProducerActor` lives there, so that publishing crosses no thread.
         let worker = format!("http-{}", workers.fetch_add(1, Ordering::Relaxed));
-        let care = supervise.kept(&format!("{worker}/producer"));
+        let care = supervise.care(&format!("{worker}/producer"));
         health.pulses.beat(worker);
         let producer = ProducerActor::start_on_this_arbiter(outlet.clone(), care);
         let producer = Producer::new(producer, supervise.journal.clone());

@@ -9,6 +9,6 @@ mod pulse;
 
 pub(crate) use actor::supervise;
 pub(crate) use care::{Care, Forgives, random};
-pub(crate) use commands::{Commands, Refused, Requester};
+pub(crate) use commands::{Commands, Requester};
 pub(crate) use orders::{Order, Orders, Report, Verb};
 pub(crate) use pulse::Pulses;

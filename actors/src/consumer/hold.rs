@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Command;
-use super::poll::PollLoop;
+use super::poll::{PollLoop, Then};
 use crate::delivery::hold::PauseCause;
 use crate::journal::TopicPaused;
 use crate::kafka::{SourceError, TopicPartition};
@@ -12,7 +12,7 @@ use crate::status::ActorState;
 impl PollLoop {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
-            Command::Drain { deadline, done } => self.begin_drain(deadline, done),
+            Command::Drain { deadline, done } => self.begin_drain(deadline, Then::End(done)),
             Command::PauseTopic { topic, paused, done } => {
                 self.intake.pause_topic(&topic, PauseCause::Operator, paused);
                 let partitions = self.intake.standings().filter(|at| at.topic == topic).count();

@@ -4,6 +4,8 @@ mod anew;
 mod hold;
 mod membership;
 mod notes;
+mod orders;
+mod outside;
 mod poll;
 mod rebalance;
 mod report;
@@ -46,6 +48,8 @@ pub struct ConsumerConfig {
     pub commit_interval: Duration,
     /// How long leaving partitions wait for what was started.
     pub drain_deadline: Duration,
+    /// The same where an operator stops the consumer or has it join anew.
+    pub stop_deadline: Duration,
 }
 
 /// Everything the consumer needs.
@@ -78,6 +82,10 @@ pub struct ConsumerParts {
     pub journal: Journal,
     /// Decides how soon the thread begins anew after a panic.
     pub(crate) care: Care,
+    /// The actor's own, which stands stopped where its thread does.
+    pub(crate) actor: Arc<Vitals>,
+    /// Whom records go through besides their handlers: where an operator has stopped one, frontiers stand by his will.
+    pub(crate) needed: [Arc<Vitals>; 2],
 }
 
 /// What the consumer's thread is told.

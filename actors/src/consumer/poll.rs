@@ -30,6 +30,7 @@ use crate::kafka::{CommitAnswer, Notes, Source, SourceError, SourceEvent, TopicP
 use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ConsumerState;
+use crate::supervisor::Report;
 
 /// A batch is sent on at the latest when it has so many records: more gains nothing.
 const MAX_BATCH_RECORDS: usize = 512;
@@ -64,8 +65,18 @@ pub(super) struct Leaving {
 /// The whole member on its way out.
 pub(super) struct Draining {
     pub(super) deadline: Instant,
-    pub(super) done: Option<oneshot::Sender<()>>,
     pub(super) left_at: Option<Instant>,
+    pub(super) then: Then,
+}
+
+/// What comes when it has left, and who is told.
+pub(super) enum Then {
+    /// The thread ends.
+    End(oneshot::Sender<()>),
+    /// A new member joins, as an operator ordered.
+    JoinAgain(Report),
+    /// It stays out until an operator starts it.
+    StayOut(Report),
 }
 
 pub(super) struct PollLoop {
@@ -141,32 +152,45 @@ impl PollLoop {
             restarts: 0,
             parts,
         };
-        while !this.has_left() {
-            match guarded(|| this.turn(commands)) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => this = this.restart(error)?,
-                Err(panicked) => match this.anew(&panicked, commands)? {
-                    Some(anew) => this = anew,
-                    None => return Ok(()),
+        loop {
+            let next = match guarded(|| this.turn(commands)) {
+                Ok(Ok(())) => match this.then_when_left() {
+                    None => continue,
+                    Some(Then::End(done)) => {
+                        this.close(done);
+                        return Ok(());
+                    }
+                    Some(then) => {
+                        let back = matches!(then, Then::JoinAgain(_)).then(Instant::now);
+                        this.outside(back, Some(then), commands)?
+                    }
                 },
-            }
+                Ok(Err(error)) if this.leaves_on_order() => this.left_badly(error, commands)?,
+                Ok(Err(error)) => Some(this.restart(error)?),
+                Err(panicked) => this.anew(&panicked, commands)?,
+            };
+            let Some(next) = next else { return Ok(()) };
+            this = next;
         }
-        this.state = ConsumerState::Stopped;
-        this.write_status();
+    }
+
+    /// The thread ends.
+    fn close(mut self, done: oneshot::Sender<()>) {
+        self.state = ConsumerState::Stopped;
+        self.write_status();
         // Closing would wait for commits and notes whose answer has not come.
-        let left = this.is_free() && this.pace.unanswered() + this.note_pace.unanswered() == 0;
-        let Self { source, notes, draining, .. } = this;
-        let done = draining.and_then(|draining| draining.done);
+        let left = self.is_free() && self.pace.unanswered() + self.note_pace.unanswered() == 0;
+        let Self { source, notes, .. } = self;
         // Closing tells the coordinator goodbye, and whoever waits for the drain waits for that too. Where the broker
         // does not answer, closing may take longer than anybody wants to wait.
         if left {
             drop((source, notes));
-            done.map(|done| done.send(()));
+            // Whoever told it may not have waited.
+            let _ = done.send(());
         } else {
-            done.map(|done| done.send(()));
+            let _ = done.send(());
             drop((source, notes));
         }
-        Ok(())
     }
 
     /// Gives everything up and joins the group anew. What was in flight comes again, here or elsewhere.
@@ -222,6 +246,7 @@ impl PollLoop {
             for event in self.source.poll_events()? {
                 self.event(event)?;
             }
+            self.obey_operators();
         }
         self.take_commit_answers();
         if self.pace.is_due(now) {

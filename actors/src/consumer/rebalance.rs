@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
-use super::poll::{Draining, Leaving, PollLoop};
+use super::poll::{Draining, Leaving, PollLoop, Then};
 use crate::assignment::Assignment;
 use crate::delivery::intake::Resume;
 use crate::handler::Sweep;
@@ -181,9 +179,16 @@ impl PollLoop {
 
     /// Intake stops. What is in the lanes is finished up to the deadline; then the member leaves, and leaving gives up
     /// whatever is not started.
-    pub(super) fn begin_drain(&mut self, patience: Duration, done: oneshot::Sender<()>) {
+    pub(super) fn begin_drain(&mut self, patience: Duration, then: Then) {
         self.state = ConsumerState::Draining;
-        self.draining = Some(Draining { deadline: Instant::now() + patience, done: Some(done), left_at: None });
+        let mut draining = Draining { deadline: Instant::now() + patience, left_at: None, then };
+        if let Some(begun) = self.draining.take() {
+            (draining.deadline, draining.left_at) = (begun.deadline.min(draining.deadline), begun.left_at);
+            if let Then::JoinAgain(report) | Then::StayOut(report) = begun.then {
+                report.failed("the service ends");
+            }
+        }
+        self.draining = Some(draining);
         self.write_status();
     }
 

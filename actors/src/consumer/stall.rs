@@ -8,7 +8,7 @@ use super::poll::PollLoop;
 use crate::delivery::stall::{Reading, StallWatch};
 use crate::handler::{Found, Look, Place, Whereabouts};
 use crate::journal::{StallOver, Stalled};
-use crate::status::StallStatus;
+use crate::status::{ActorState, StallStatus};
 
 /// A handler's actor that turns answers within milliseconds. It is asked so often, and one that has not answered by
 /// the next time does not turn.
@@ -61,12 +61,13 @@ impl PollLoop {
 
     fn readings(&self) -> Vec<Reading> {
         let reachable = self.reachable.is_some_and(|(_, reachable)| reachable);
+        let waits = self.parts.needed.iter().any(|actor| actor.state() == ActorState::StoppedByOperator);
         let readings = self.intake.standings().map(|at| {
             let high = self.high_watermark(at.topic, at.partition);
             let unread = high.zip(at.position).is_some_and(|(high, position)| high > position);
             let leaving = self.is_leaving(at.slot);
             // Without a broker, and while it is paused, nothing can come: that is told already.
-            let excused = leaving || (at.in_flight == 0 && (!reachable || at.paused.is_some()));
+            let excused = leaving || waits || (at.in_flight == 0 && (!reachable || at.paused.is_some()));
             Reading {
                 slot: at.slot,
                 epoch: at.epoch,

@@ -37,7 +37,7 @@ use crate::outcome::{HandlerResult, Outcome};
 use crate::producer::Producer;
 use crate::record::{BatchPool, RecordBatch};
 use crate::status::HandlerCounters;
-use crate::supervisor::{Commands, Orders, Report, Verb};
+use crate::supervisor::{Commands, Orders, Report};
 
 /// Records of one batch for one handler.
 #[derive(Debug, actix::Message)]
@@ -138,7 +138,7 @@ impl<I: Invoke> HandlerActor<I> {
             arrived: None,
             share,
             life: Life::new(config.restart),
-            orders: around.commands.obeyed_by(around.counters.vitals(), &Verb::ALL),
+            orders: around.commands.obeyed_by(around.counters.vitals()),
             stopping: None,
             config,
             producer,

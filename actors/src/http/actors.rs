@@ -9,7 +9,7 @@ use super::health::Health;
 use super::problem::{Problem, get, post};
 use super::publish::short_header;
 use crate::status::{ActorStatus, Vitals};
-use crate::supervisor::{Refused, Requester, Verb};
+use crate::supervisor::{Requester, Verb};
 
 /// Header in which whoever gives a command may say who that is.
 const REQUESTED_BY: &str = "x-requested-by";
@@ -48,10 +48,8 @@ fn command(verb: Verb, request: &HttpRequest, path: &str, health: &Health) -> Re
     let actor = find(path, health)?;
     let address = request.peer_addr().map(|address| address.to_string());
     let by = Requester { address, name: short_header(request, REQUESTED_BY)? };
-    let command = health.commands.give(&actor, verb, by).map_err(|refused| match refused {
-        Refused::Unable(why) => Problem::new(StatusCode::NOT_IMPLEMENTED, why),
-        Refused::Now(why) => Problem::new(StatusCode::CONFLICT, why),
-    })?;
+    let refused = |why| Problem::new(StatusCode::CONFLICT, why);
+    let command = health.commands.give(&actor, verb, by).map_err(refused)?;
     let place = (LOCATION, format!("/commands/{}", command.id));
     Ok(HttpResponse::Accepted().insert_header(place).json(command))
 }

@@ -91,7 +91,8 @@ impl Health {
         let consumer = self.consumer.status();
         let actors = self.handlers();
         let Readiness { ready, reasons } = Readiness::of(&self.checks(&consumer, &actors));
-        let producer = ProducerStatus { reachable: self.outlet.is_reachable(), in_flight: self.outlet.in_flight() };
+        let producer =
+            ProducerStatus { reachable: self.outlet.hopeless().is_none(), in_flight: self.outlet.in_flight() };
         let reachable = producer.reachable || consumer.broker_reachable;
         let broker = BrokerStatus { addresses: self.brokers.clone(), reachable };
         Status { service: self.service, ready, reasons, broker, producer, consumer, actors }

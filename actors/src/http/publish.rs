@@ -60,8 +60,8 @@ impl Publisher {
         let value = serde_json::to_vec(&message)
             .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         let event = NewEvent::triggered_with_value(self.producer.service(), topic, &event, value, cause);
-        if !self.outlet.is_reachable() {
-            return Err(not_sent("no Kafka broker is reachable"));
+        if let Some(why) = self.outlet.hopeless() {
+            return Err(not_sent(why));
         }
         let id = event.id.clone();
         let fate = tokio::time::timeout(self.deadline, self.producer.publish(event)).await;

@@ -59,7 +59,9 @@ impl Health {
 
     pub(super) fn checks(&self, consumer: &ConsumerStatus, handlers: &[HandlerStatus]) -> Vec<Check> {
         let stopping = self.stopping.load(Ordering::Relaxed).then(|| "stopping".to_owned());
-        let unreached = (!self.outlet.is_reachable()).then(|| "the producer reaches no broker".to_owned());
+        // Where no client comes its own state says why.
+        let unreached = self.outlet.hopeless().filter(|_| !self.outlet.is_closed());
+        let unreached = unreached.map(|_| "the producer reaches no broker".to_owned());
         let down = self.outlet.is_down().then(|| "the producer's client is being made anew".to_owned());
         let member = match consumer.state {
             ConsumerState::Assigned if consumer.broker_reachable => None,

@@ -1,15 +1,16 @@
-//! The keeper of the producer's client, on a thread of its own: after a fatal error it makes another one, and loses nothing.
+//! The keeper of the producer's client, on a thread of its own: after a fatal error it makes another one, and loses nothing;
+//! and it obeys operators.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::outlet::{Outlet, Shared};
+use super::outlet::{HOPELESS, Outlet, STOPPED, Shared};
 use crate::guard::guarded;
 use crate::journal::{Journal, ProducerRebuilt};
 use crate::kafka::{KafkaConfig, Sink, SinkEvent};
-use crate::supervisor::Care;
+use crate::supervisor::{Care, Order, Report, Verb};
 
 /// What the client did is written into its vitals so often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -29,6 +30,12 @@ struct Keeper {
     counted: u64,
     /// Since when there is none, and why.
     down: Option<(Instant, String)>,
+    /// There is none until an operator starts it.
+    stopped: bool,
+    /// An order that came in a pause.
+    ordered: Option<Order>,
+    /// Is told when the order that is being obeyed is done.
+    told: Option<Report>,
 }
 
 impl Outlet {
@@ -42,7 +49,20 @@ impl Outlet {
         let outlet = Self::new(client, kafka.delivery_timeout);
         care.made(false);
         let shared = Arc::downgrade(&outlet.0);
-        let mut keeper = Keeper { kafka, journal, care, shared, events, tell, number: 0, counted: 0, down: None };
+        let mut keeper = Keeper {
+            kafka,
+            journal,
+            care,
+            shared,
+            events,
+            tell,
+            number: 0,
+            counted: 0,
+            down: None,
+            stopped: false,
+            ordered: None,
+            told: None,
+        };
         let thread = thread::Builder::new().name("producer-keeper".to_owned());
         thread.spawn(move || keeper.run()).map_err(|error| format!("no thread for the producer's keeper: {error}"))?;
         Ok(outlet)
@@ -56,12 +76,18 @@ impl Keeper {
             let pause = match guarded(|| self.turn()) {
                 Ok(Turn::GoOn) => Some(Duration::ZERO),
                 Ok(Turn::Ended) => return,
-                Ok(Turn::Failed(cause)) => self.care.fell(&cause, None),
-                Err(panicked) => self.care.panicked(&panicked),
+                Ok(Turn::Failed(cause)) => {
+                    self.order_failed(&cause);
+                    self.care.fell(&cause, None)
+                }
+                Err(panicked) => {
+                    self.order_failed(&panicked.to_string());
+                    self.care.panicked(&panicked)
+                }
             };
             let Some(pause) = pause else {
                 if let Some(shared) = self.shared.upgrade() {
-                    shared.write().close();
+                    shared.write().close(HOPELESS);
                 }
                 return;
             };
@@ -69,19 +95,34 @@ impl Keeper {
         }
     }
 
-    /// Lets what waits too long go meanwhile.
-    fn wait(&self, until: Instant) {
-        while let Some(shared) = self.shared.upgrade()
+    fn order_failed(&mut self, cause: &str) {
+        if let Some(report) = self.told.take() {
+            report.failed(cause);
+        }
+    }
+
+    /// Lets what waits too long go meanwhile. An order ends the pause.
+    fn wait(&mut self, until: Instant) {
+        while self.ordered.is_none()
+            && let Some(shared) = self.shared.upgrade()
             && Instant::now() < until
         {
             shared.expire();
             drop(shared);
             thread::sleep(until.saturating_duration_since(Instant::now()).min(LOOK_INTERVAL));
+            self.ordered = self.care.order();
         }
     }
 
     fn turn(&mut self) -> Turn {
         let Some(shared) = self.shared.upgrade() else { return Turn::Ended };
+        if let Some(order) = self.ordered.take().or_else(|| self.care.order()) {
+            self.obey(&shared, order);
+        }
+        if self.stopped {
+            // A panic since may have had it shown otherwise.
+            self.care.stopped();
+        }
         if self.down.is_some() {
             return self.rebuild(&shared);
         }
@@ -106,18 +147,48 @@ impl Keeper {
     /// Notes what the client did; gives the fatal error that it met, if it did, for one that sends nothing tells nobody.
     fn count(&mut self, shared: &Shared) -> Option<String> {
         let client = shared.write().client().cloned()?;
+        self.count_sent(&client);
+        self.care.look();
+        client.fatal_error()
+    }
+
+    fn count_sent(&mut self, client: &Sink) {
         let (acknowledged, in_flight) = (client.acknowledged(), client.in_flight());
         let vitals = self.care.vitals();
         vitals.add(acknowledged - self.counted, 0);
         vitals.set_depth(0, in_flight);
         self.counted = acknowledged;
-        self.care.look();
-        client.fatal_error()
+    }
+
+    /// Begins what an operator ordered; a stop is done by then.
+    fn obey(&mut self, shared: &Shared, Order { verb, report }: Order) {
+        self.told = Some(report);
+        {
+            let mut line = shared.write();
+            // From here on what comes waits for the next client, or is refused.
+            line.retire(self.number);
+            if verb == Verb::Stop {
+                line.close(STOPPED);
+            } else {
+                line.reopen();
+            }
+        }
+        self.stopped = verb == Verb::Stop;
+        if self.stopped {
+            self.care.stopped();
+            self.down = None;
+            self.wind_up(shared);
+            if let Some(report) = self.told.take() {
+                report.done("what was accepted is answered for; what comes is refused until it is started");
+            }
+        } else if self.down.is_none() {
+            self.down = Some((Instant::now(), format!("an operator's order to {}", verb.as_str())));
+        }
     }
 
     /// The client of that number never sends again.
     fn retire(&mut self, shared: &Shared, number: u32, reason: String) -> Turn {
-        if number != self.number || self.down.is_some() {
+        if number != self.number || self.down.is_some() || self.stopped {
             return Turn::GoOn;
         }
         shared.write().retire(number);
@@ -127,16 +198,7 @@ impl Keeper {
 
     fn rebuild(&mut self, shared: &Shared) -> Turn {
         self.care.vitals().passes("build");
-        let ended = shared.write().take_ended();
-        if let Some(ended) = ended {
-            // What brokers may have is answered by them or as unknown. Its end blocks for that long.
-            ended.wind_up();
-        }
-        while let Ok(event) = self.events.try_recv() {
-            if let SinkEvent::Unsent { record, reply } = event {
-                shared.write().unsent(record, reply);
-            }
-        }
+        self.wind_up(shared);
         self.number += 1;
         let client = match Sink::open_kept(&self.kafka, &self.journal, self.number, self.tell.clone()) {
             Ok(client) => client,
@@ -151,8 +213,34 @@ impl Keeper {
         let resent = shared.write().open(client);
         let (since, cause) = self.down.take().unwrap_or((Instant::now(), "unknown".to_owned()));
         self.care.made(true);
+        if let Some(report) = self.told.take() {
+            report.done("made anew");
+        }
         self.journal.write(ProducerRebuilt { cause: &cause, resent, took: since.elapsed() });
         Turn::GoOn
+    }
+
+    /// Has a client that was retired, if there is one, answer for all that it has taken. That blocks.
+    fn wind_up(&mut self, shared: &Shared) {
+        let ended = shared.write().ended().cloned();
+        if let Some(ended) = &ended {
+            // One that can still send does so, as long as any of it may be sent at all.
+            let until = Instant::now() + self.kafka.delivery_timeout;
+            while ended.fatal_error().is_none() && Instant::now() < until && ended.flush(LOOK_INTERVAL).is_err() {
+                shared.expire();
+            }
+            // What brokers may have is answered by them or as unknown.
+            ended.wind_up();
+        }
+        while let Ok(event) = self.events.try_recv() {
+            if let SinkEvent::Unsent { record, reply } = event {
+                shared.write().unsent(record, reply);
+            }
+        }
+        if let Some(ended) = ended {
+            self.count_sent(&ended);
+            shared.write().forget_ended();
+        }
     }
 }
 

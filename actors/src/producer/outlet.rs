@@ -28,15 +28,20 @@ pub(super) struct Shared {
 /// Where records go.
 pub(super) struct Line {
     client: Option<Sink>,
-    /// A client that met a fatal error, until its keeper takes it.
+    /// A client that sends nothing new any more, until it has answered for what it took.
     ended: Option<Sink>,
     /// Waits for the next client; first what an earlier one had taken.
     unsent: VecDeque<Waiting>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
-    /// No client comes any more.
-    closed: bool,
+    /// Why no client comes, where none does: whatever is to be sent is refused.
+    closed: Option<&'static str>,
 }
+
+/// Where the last client was given up.
+pub(super) const HOPELESS: &str = "the producer does not come back";
+/// Until an operator says otherwise.
+pub(super) const STOPPED: &str = "an operator stopped the producer's client";
 
 pub(super) struct Waiting {
     record: Outgoing,
@@ -66,7 +71,7 @@ impl Outlet {
             unsent: VecDeque::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            closed: false,
+            closed: None,
         };
         Self(Arc::new(Shared { line: RwLock::new(line), patience }))
     }
@@ -90,25 +95,39 @@ impl Outlet {
         line.wait_or_send(record, reply);
     }
 
-    /// Whether a record has a chance to be acknowledged: a broker was reached within the last seconds, as measured. While
-    /// the client is made anew, it has.
+    /// Why a record has no chance to be acknowledged, where it has none: no client comes, or no broker was reached within
+    /// the last seconds, as measured. While the client is made anew, it has.
     #[must_use]
-    pub fn is_reachable(&self) -> bool {
+    pub fn hopeless(&self) -> Option<&'static str> {
         let line = self.0.read();
-        line.client.as_ref().map_or(!line.closed, Sink::is_reachable)
+        let unreachable = line.client.as_ref().is_some_and(|client| !client.is_reachable());
+        line.closed.or(unreachable.then_some("no Kafka broker is reachable"))
     }
 
-    /// Whether there is no client now.
+    /// Whether there is no client now, but one comes.
     #[must_use]
     pub fn is_down(&self) -> bool {
-        self.0.read().client.is_none()
+        let line = self.0.read();
+        line.client.is_none() && line.closed.is_none()
+    }
+
+    /// Whether no client comes, so that whatever is to be sent is refused.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.read().closed.is_some()
+    }
+
+    /// A record that has waited so long to be sent is not sent.
+    pub(super) fn patience(&self) -> Duration {
+        self.0.patience
     }
 
     /// Records that wait for a client or for their acknowledgement.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         let line = self.0.read();
-        line.client.as_ref().map_or(0, Sink::in_flight) + line.waiting.len() + line.unsent.len()
+        let clients = line.client.iter().chain(&line.ended).map(Sink::in_flight);
+        clients.sum::<usize>() + line.waiting.len() + line.unsent.len()
     }
 
     /// Waits until all is acknowledged or failed; blocks up to `deadline`, so call it where a thread may block. False
@@ -175,16 +194,22 @@ impl Line {
         }
     }
 
-    /// A client that has ended and of which nobody has taken care.
-    pub(super) fn take_ended(&mut self) -> Option<Sink> {
-        self.ended.take()
+    /// A client that has ended and has not answered for all that it took.
+    pub(super) fn ended(&self) -> Option<&Sink> {
+        self.ended.as_ref()
+    }
+
+    /// It has answered for all.
+    pub(super) fn forget_ended(&mut self) {
+        self.ended = None;
     }
 
     /// An earlier client had taken it and did not send it.
     pub(super) fn unsent(&mut self, record: Outgoing, reply: Reply) {
-        match &self.client {
-            Some(_) => self.wait_or_send(record, reply),
-            None => self.unsent.push_back(Waiting { record, reply, since: Instant::now() }),
+        if self.client.is_some() || self.closed.is_some() {
+            self.wait_or_send(record, reply);
+        } else {
+            self.unsent.push_back(Waiting { record, reply, since: Instant::now() });
         }
     }
 
@@ -197,8 +222,8 @@ impl Line {
         let Some(reply) = reply else { return };
         let waiting = Waiting { record, reply, since: Instant::now() };
         let bytes = waiting.bytes();
-        if self.closed {
-            waiting.refuse("the producer does not come back");
+        if let Some(why) = self.closed {
+            waiting.refuse(why);
         } else if self.waiting.len() >= MAX_WAITING_RECORDS || self.waiting_bytes + bytes > MAX_WAITING_BYTES {
             waiting.refuse("too much waits for the producer's client, which is being made anew");
         } else {
@@ -223,13 +248,18 @@ impl Line {
         sent
     }
 
-    /// No client comes any more.
-    pub(super) fn close(&mut self) {
-        self.closed = true;
+    /// No client comes, for that reason.
+    pub(super) fn close(&mut self, why: &'static str) {
+        self.closed = Some(why);
         let waited = std::mem::take(&mut self.unsent).into_iter().chain(std::mem::take(&mut self.waiting));
         for waiting in waited {
-            waiting.refuse("the producer does not come back");
+            waiting.refuse(why);
         }
         self.waiting_bytes = 0;
+    }
+
+    /// A client comes after all: what is to be sent waits for it.
+    pub(super) fn reopen(&mut self) {
+        self.closed = None;
     }
 }

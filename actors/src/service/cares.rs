@@ -25,15 +25,11 @@ impl Supervise {
         Self { commands: Commands::new(journal.clone()), tree, policy, journal, escalation }
     }
 
-    /// For the actor with that path.
+    /// For the actor with that path, which obeys operators.
     pub(super) fn care(&self, path: &str) -> Care {
         let vitals = self.tree.add(path.to_owned(), self.policy.window);
-        Care::new(vitals, self.policy, self.journal.clone(), self.escalation.clone())
-    }
-
-    /// The same for one that can be made anew on command: where a supervisor keeps it, all can.
-    pub(super) fn kept(&self, path: &str) -> Care {
-        self.care(path).obeying(&self.commands)
+        let care = Care::new(vitals, self.policy, self.journal.clone(), self.escalation.clone());
+        care.obeying(&self.commands)
     }
 }
 
@@ -47,14 +43,13 @@ pub(super) struct Cares {
 
 impl Cares {
     pub(super) fn of(supervise: &Supervise) -> Self {
-        let kept = |actor: &str| supervise.kept(&format!("{SHARD}/{actor}"));
-        Self {
-            producer: kept("producer"),
-            router: kept("router"),
-            consumer: kept("consumer"),
-            // Its restart is a rebalance.
-            thread: supervise.care(&format!("{SHARD}/consumer/thread")).forgives(Forgives::AfterWindow),
-        }
+        let care = |actor: &str| supervise.care(&format!("{SHARD}/{actor}"));
+        let [producer, router, consumer] = ["producer", "router", "consumer"].map(care);
+        // Its restart is a rebalance.
+        let thread = care("consumer/thread").forgives(Forgives::AfterWindow);
+        // The actor alone has nothing to do: who stops the consumer wants nothing to be consumed.
+        supervise.commands.stops_with(consumer.vitals(), thread.vitals());
+        Self { producer, router, consumer, thread }
     }
 }
 

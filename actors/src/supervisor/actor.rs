@@ -3,6 +3,8 @@
 //! actix's own `Supervisor` does not survive a panic. Here the actor's future is polled inside the guard and told to
 //! restart, which cancels what the actor waited for, asks it for fresh state (`Supervised::restarting`) and starts it
 //! again. The message in hand is gone with the panic: an actor keeps what must not be lost where its next self finds it.
+//!
+//! An operator may stop it: then it is not polled, and whoever feeds it waits at its mailbox.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +14,7 @@ use actix::dev::ContextFut;
 use actix::{Actor, Addr, Context, Supervised};
 use tokio::time::{Sleep, sleep};
 
-use super::Care;
+use super::{Care, Order, Verb};
 use crate::guard::{Panicked, dropped, guarded};
 
 /// Starts an actor on the current arbiter, under supervision.
@@ -21,7 +23,7 @@ pub(crate) fn supervise<A: Supervised + Actor<Context = Context<A>>>(actor: A, c
     let future = context.into_future(actor);
     let address = future.address();
     care.made(false);
-    actix::spawn(Kept { actor: Some(future), care, pause: None, fallen: false, given_up: false });
+    actix::spawn(Kept { actor: Some(future), care, pause: None, fallen: false, stopped: false, given_up: false });
     address
 }
 
@@ -34,6 +36,8 @@ struct Kept<A: Actor<Context = Context<A>>> {
     pause: Option<Pin<Box<Sleep>>>,
     /// It is to be started again.
     fallen: bool,
+    /// An operator stopped it, and none has started it since.
+    stopped: bool,
     /// It is never started again, whoever wakes it.
     given_up: bool,
 }
@@ -67,14 +71,23 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
         loop {
             let ordered = this.care.ordered(cx);
             if this.given_up {
-                if let Some(report) = ordered {
+                if let Some(Order { report, .. }) = ordered {
                     report.failed("it does not come back");
                 }
                 return Poll::Pending;
             }
-            if let Some(report) = ordered {
+            if let Some(Order { verb, report }) = ordered {
                 // At once, and with no failure behind it.
-                (this.pause, this.fallen, told) = (None, true, Some(report));
+                (this.pause, this.fallen, this.stopped) = (None, true, verb == Verb::Stop);
+                if this.stopped {
+                    this.care.stopped();
+                    report.done("stopped; what comes for it waits");
+                    continue;
+                }
+                told = Some(report);
+            }
+            if this.stopped {
+                return Poll::Pending;
             }
             if this.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
                 return Poll::Pending;
@@ -127,6 +140,7 @@ mod tests {
     use crate::escalation::Escalation;
     use crate::journal::Journal;
     use crate::status::{ActorState, Vitals};
+    use crate::supervisor::{Commands, Requester};
 
     /// Where an actor is to panic.
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -296,6 +310,33 @@ mod tests {
                 let last = vitals.status().last_failure.unwrap();
                 assert!(last.place.unwrap().contains("supervisor/actor.rs"));
             }
+        });
+    }
+
+    #[test]
+    fn one_that_an_operator_stopped_takes_nothing_and_goes_on_with_fresh_state_when_one_starts_it() {
+        actix::System::new().block_on(async {
+            let (journal, falls) = (Journal::new("test"), Rc::new(Cell::new((In::Nothing, 0))));
+            let vitals = Arc::new(Vitals::new("counts".to_owned(), QUICK.window));
+            let commands = Commands::new(journal.clone());
+            let care = Care::new(Arc::clone(&vitals), QUICK, journal, Escalation::default()).obeying(&commands);
+            let address = supervise(Counts::fresh(&falls, &Rc::default()), care);
+            let give = |verb| commands.give(&vitals, verb, Requester { address: None, name: None }).map(drop);
+            assert_eq!(address.send(Tell).await, Ok(1));
+            give(Verb::Stop).unwrap();
+            until(|| vitals.state() == ActorState::StoppedByOperator).await;
+            let waits = address.send(Tell);
+            let told = tokio::time::timeout(Duration::from_millis(10), waits).await;
+            assert!(told.is_err(), "whoever feeds it waits");
+            let [mut one, other] = [(); 2].map(|()| Box::pin(address.send(Tell)));
+            assert!(tokio::time::timeout(Duration::from_millis(10), &mut one).await.is_err());
+            assert!(give(Verb::Stop).is_err() && give(Verb::Restart).is_err());
+            give(Verb::Start).unwrap();
+            // What nobody waits for any more is left out.
+            assert_eq!((one.await, other.await, vitals.state()), (Ok(1), Ok(2), ActorState::Running));
+            give(Verb::Restart).unwrap();
+            until(|| vitals.status().restarts == 2).await;
+            assert_eq!(address.send(Tell).await, Ok(1));
         });
     }
 

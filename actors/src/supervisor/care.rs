@@ -1,10 +1,10 @@
 //! What a supervisor knows of the one it cares for: its failures, its budget, and whom to tell.
 
 use std::sync::Arc;
-use std::task::{self, Poll};
+use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::{Commands, Order, Orders, Report, Verb};
+use super::{Commands, Order, Orders};
 use crate::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 use crate::escalation::Escalation;
 use crate::guard::Panicked;
@@ -44,14 +44,14 @@ impl Care {
         Self { forgives, ..self }
     }
 
-    /// It can be made anew on command.
+    /// It obeys what operators order.
     pub(crate) fn obeying(mut self, commands: &Commands) -> Self {
-        self.orders = Some(commands.obeyed_by(&self.vitals, &[Verb::Restart]));
+        self.orders = Some(commands.obeyed_by(&self.vitals));
         self
     }
 
-    /// The next order to make it anew, if there is one. Failures before it are forgiven.
-    pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Report> {
+    /// The next order, if there is one that can be done as it stands. Failures before it are forgiven.
+    pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Order> {
         while let Poll::Ready(Some(Order { verb, report })) = self.orders.as_mut()?.poll_recv(cx) {
             if let Some(why) = verb.refused_in(self.vitals.state()) {
                 report.failed(why);
@@ -59,9 +59,19 @@ impl Care {
             }
             self.troubled = None;
             self.budget.succeeded();
-            return Some(report);
+            return Some(Order { verb, report });
         }
         None
+    }
+
+    /// The same for a thread, which looks now and then and is woken by nobody.
+    pub(crate) fn order(&mut self) -> Option<Order> {
+        self.ordered(&mut task::Context::from_waker(Waker::noop()))
+    }
+
+    /// An operator stopped it.
+    pub(crate) fn stopped(&self) {
+        self.vitals.set_state(ActorState::StoppedByOperator);
     }
 
     pub(crate) fn vitals(&self) -> &Arc<Vitals> {

@@ -26,8 +26,14 @@ struct Inner {
     history: Mutex<VecDeque<Command>>,
 }
 
-/// What an actor obeys, and where it finds its orders.
-type Obeys = (&'static [Verb], mpsc::Sender<Order>);
+/// Where the orders of an actor go.
+#[derive(Clone)]
+struct Obeys {
+    /// To be made anew.
+    restarts: mpsc::Sender<Order>,
+    /// To stop, and to start.
+    stops: mpsc::Sender<Order>,
+}
 
 /// A command, as it is shown.
 #[derive(Clone, Debug, Serialize)]
@@ -69,41 +75,38 @@ struct Links {
     own: String,
 }
 
-/// Why a command was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The actor never obeys that.
-    Unable(String),
-    /// Not as it stands now.
-    Now(String),
-}
-
 impl Commands {
     pub(crate) fn new(journal: Journal) -> Self {
         Self(Arc::new(Inner { journal, actors: Mutex::default(), history: Mutex::default() }))
     }
 
-    /// From now on that actor obeys those verbs, and finds its orders here.
-    pub(crate) fn obeyed_by(&self, actor: &Vitals, verbs: &'static [Verb]) -> Orders {
-        // One command at a time is pending.
-        let (sender, orders) = mpsc::channel(1);
-        let mut actors = self.0.actors.lock().unwrap_or_else(PoisonError::into_inner);
-        actors.insert(actor.path().to_owned(), (verbs, sender));
+    /// From now on that actor finds its orders here.
+    pub(crate) fn obeyed_by(&self, actor: &Vitals) -> Orders {
+        // One command at a time is pending to each path, and two paths may lead here.
+        let (sender, orders) = mpsc::channel(2);
+        self.actors().insert(actor.path().to_owned(), Obeys { restarts: sender.clone(), stops: sender });
         orders
     }
 
-    /// Gives a command.
-    pub(crate) fn give(&self, actor: &Vitals, verb: Verb, by: Requester) -> Result<Command, Refused> {
-        let (path, word, state) = (actor.path(), verb.as_str(), actor.state());
-        let known = self.0.actors.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
-        let refused = verb.refused_in(state).map(|why| Refused::Now(format!("{path}: {why}")));
-        let Some((_, sender)) = known.filter(|(verbs, _)| verbs.contains(&verb)) else {
-            let unable = format!("{path} cannot be told to {word}: only a restart of the service does that");
-            return Err(refused.unwrap_or(Refused::Unable(unable)));
-        };
-        if let Some(refused) = refused {
-            return Err(refused);
+    /// Whoever tells `actor` to stop or to start means `other`, which obeys already and has both stand so.
+    pub(crate) fn stops_with(&self, actor: &Vitals, other: &Vitals) {
+        let mut actors = self.actors();
+        let stops = actors.get(other.path()).map(|obeys| obeys.stops.clone());
+        if let (Some(obeys), Some(stops)) = (actors.get_mut(actor.path()), stops) {
+            obeys.stops = stops;
         }
+    }
+
+    /// Gives a command, or says why it was not taken.
+    pub(crate) fn give(&self, actor: &Vitals, verb: Verb, by: Requester) -> Result<Command, String> {
+        let (path, word) = (actor.path(), verb.as_str());
+        if let Some(why) = verb.refused_in(actor.state()) {
+            return Err(format!("{path}: {why}"));
+        }
+        let Some(Obeys { restarts, stops }) = self.actors().get(path).cloned() else {
+            return Err(format!("{path}: it obeys nobody"));
+        };
+        let sender = if verb == Verb::Restart { restarts } else { stops };
         let id = Uuid::now_v7().to_string();
         let command = Command {
             id: id.clone(),
@@ -121,7 +124,7 @@ impl Commands {
             let mut history = self.history();
             if let Some(pending) = history.iter().find(|known| known.is_pending() && known.actor == path) {
                 let (word, id) = (pending.verb.as_str(), &pending.id);
-                return Err(Refused::Now(format!("{path}: a command to {word} is pending, /commands/{id}")));
+                return Err(format!("{path}: a command to {word} is pending, /commands/{id}"));
             }
             if history.len() == KEPT_COMMANDS {
                 // One that is pending is asked for again.
@@ -152,6 +155,10 @@ impl Commands {
         command.error = ended.err().map(str::to_owned);
         let (actor, verb) = (&command.actor, command.verb.as_str());
         self.0.journal.write(CommandEnded { id, actor, verb, ended });
+    }
+
+    fn actors(&self) -> MutexGuard<'_, BTreeMap<String, Obeys>> {
+        self.0.actors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn history(&self) -> MutexGuard<'_, VecDeque<Command>> {
@@ -186,14 +193,11 @@ mod tests {
     fn an_actor_gets_one_command_at_a_time_and_what_became_of_it_is_told() {
         let commands = Commands::new(Journal::new("test"));
         let actor = actor("a");
-        let unable = commands.give(&actor, Verb::Restart, by()).unwrap_err();
-        assert!(matches!(unable, Refused::Unable(_)), "{unable:?}");
-        let mut orders = commands.obeyed_by(&actor, &[Verb::Restart]);
-        assert!(matches!(commands.give(&actor, Verb::Stop, by()), Err(Refused::Unable(_))));
-        assert!(matches!(commands.give(&actor, Verb::Start, by()), Err(Refused::Now(_))));
+        let mut orders = commands.obeyed_by(&actor);
+        assert_eq!(commands.give(&actor, Verb::Start, by()).unwrap_err(), "a: it is not stopped");
 
         let first = commands.give(&actor, Verb::Restart, by()).unwrap();
-        assert!(matches!(commands.give(&actor, Verb::Restart, by()), Err(Refused::Now(_))));
+        assert!(commands.give(&actor, Verb::Restart, by()).unwrap_err().contains("is pending"));
         orders.try_recv().unwrap().report.done("well");
         let second = commands.give(&actor, Verb::Restart, by()).unwrap();
         // Whoever takes the order and ends tells nothing.
@@ -209,10 +213,28 @@ mod tests {
     }
 
     #[test]
+    fn who_stops_with_another_passes_on_what_stops_and_starts_it_and_is_made_anew_itself() {
+        let commands = Commands::new(Journal::new("test"));
+        let (one, other) = (actor("one"), actor("other"));
+        let (mut of_one, mut of_other) = (commands.obeyed_by(&one), commands.obeyed_by(&other));
+        commands.stops_with(&one, &other);
+        commands.give(&one, Verb::Stop, by()).unwrap();
+        // One to each path has room, however late they are taken.
+        commands.give(&other, Verb::Restart, by()).unwrap();
+        let order = of_other.try_recv().unwrap();
+        assert_eq!((order.verb, of_one.try_recv().is_err()), (Verb::Stop, true));
+        order.report.done("");
+        of_other.try_recv().unwrap().report.done("");
+        commands.give(&one, Verb::Restart, by()).unwrap();
+        assert_eq!(of_one.try_recv().unwrap().verb, Verb::Restart);
+        assert!(of_other.try_recv().is_err());
+    }
+
+    #[test]
     fn the_last_hundred_are_remembered_and_one_that_is_pending_is_not_forgotten_for_others() {
         let commands = Commands::new(Journal::new("test"));
         let (slow, quick) = (actor("slow"), actor("quick"));
-        let (_never_read, mut orders) = (commands.obeyed_by(&slow, &Verb::ALL), commands.obeyed_by(&quick, &Verb::ALL));
+        let (_never_read, mut orders) = (commands.obeyed_by(&slow), commands.obeyed_by(&quick));
         let pending = commands.give(&slow, Verb::Stop, by()).unwrap().id;
         let ids: Vec<String> = (0..KEPT_COMMANDS + 10)
             .map(|_| {

@@ -57,13 +57,23 @@ pub(crate) fn service_of(
     variables: &[(&str, &str)],
     routes: impl IntoIterator<Item = Route>,
 ) -> Service {
+    service_with(broker, variables, routes, |builder| builder)
+}
+
+/// A running service with more than routes.
+pub(crate) fn service_with(
+    broker: &Broker,
+    variables: &[(&str, &str)],
+    routes: impl IntoIterator<Item = Route>,
+    more: impl FnOnce(ServiceBuilder) -> ServiceBuilder,
+) -> Service {
     let variables = [("RETRY_ATTEMPTS", "3"), ("RETRY_BACKOFF_MS", "1"), ("RUST_LOG", "off")].iter().chain(variables);
     let variables: Variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let defaults = Defaults { service: "probe", port: 0, management_port: 0 };
     let settings = Settings::from_variables(defaults, false, variables, Vec::new()).unwrap();
     actors::telemetry::init(settings.log_format, &settings.log_filter);
     let builder = ServiceBuilder::new(settings, broker.clone());
-    routes.into_iter().fold(builder, ServiceBuilder::route).start().unwrap()
+    more(routes.into_iter().fold(builder, ServiceBuilder::route)).start().unwrap()
 }
 
 /// Publishes steps.

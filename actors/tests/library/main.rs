@@ -5,6 +5,8 @@
 
 mod around;
 mod blocked;
+mod commands;
+mod commands_out;
 mod crashes;
 mod hangs;
 mod held;
@@ -12,6 +14,7 @@ mod in_flight;
 mod kit;
 mod ledger;
 mod moves;
+mod operator;
 mod panics;
 mod producers;
 mod slow;

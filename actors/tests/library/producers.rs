@@ -14,13 +14,13 @@ use crate::kit::{Publisher, Step, TOPIC, broker, kafka, service_of, unused, wait
 
 /// What came of each publish, and what was read of the topic it went to.
 #[derive(Clone, Default)]
-struct Ledger {
-    fates: Arc<Mutex<HashMap<u32, Result<(), PublishError>>>>,
-    read: Arc<Mutex<Vec<u32>>>,
+pub(crate) struct Ledger {
+    pub(crate) fates: Arc<Mutex<HashMap<u32, Result<(), PublishError>>>>,
+    pub(crate) read: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Ledger {
-    fn routes(&self) -> [Route; 2] {
+    pub(crate) fn routes(&self) -> [Route; 2] {
         self.routes_of(TOPIC, OUT)
     }
 
@@ -30,23 +30,23 @@ impl Ledger {
         [forwards, Route::each(out, move |_| Reads(reads.clone()))]
     }
 
-    fn known(&self) -> usize {
+    pub(crate) fn known(&self) -> usize {
         self.fates.lock().unwrap().len()
     }
 
     /// How many fates are of that kind.
-    fn count(&self, kind: impl Fn(&Result<(), PublishError>) -> bool) -> usize {
+    pub(crate) fn count(&self, kind: impl Fn(&Result<(), PublishError>) -> bool) -> usize {
         self.fates.lock().unwrap().values().filter(|fate| kind(fate)).count()
     }
 
     /// Whether each that was acknowledged was read.
-    fn all_read(&self) -> bool {
+    pub(crate) fn all_read(&self) -> bool {
         let read = self.read.lock().unwrap();
         self.fates.lock().unwrap().iter().all(|(number, fate)| fate.is_err() || read.contains(number))
     }
 }
 
-const OUT: &str = "out";
+pub(crate) const OUT: &str = "out";
 
 /// Publishes a step of the same number for each step, and answers with whatever came of that.
 struct Forwards(Producer, Ledger, String);
@@ -75,7 +75,7 @@ impl Handler for Reads {
 }
 
 /// Fails for good.
-struct Refuses;
+pub(crate) struct Refuses;
 
 impl Handler for Refuses {
     type Event = Step;
@@ -85,7 +85,7 @@ impl Handler for Refuses {
     }
 }
 
-fn step(number: u32) -> Step {
+pub(crate) fn step(number: u32) -> Step {
     Step { key: (number % 7).to_string(), number, poison: false }
 }
 
