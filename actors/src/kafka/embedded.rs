@@ -13,7 +13,8 @@ use super::ffi;
 /// A broker inside this process, for development and tests.
 ///
 /// Volatile: records live in memory, at most 5 MiB or 100,000 batches per partition, then the oldest go silently.
-/// It has no admin API, no time index and no transactions.
+/// It has no admin API, no time index and no transactions. A process that is started by this one inherits its sockets and
+/// keeps connections open that the broker has closed; let it close them on exec.
 pub struct EmbeddedBroker {
     /// The client that owns the mock cluster; the cluster lives as long as it.
     owner: BaseProducer<DefaultProducerContext>,

@@ -104,7 +104,7 @@ mod tests {
         producer.send(record().payload("none")).map_err(|(error, _)| error).unwrap();
         producer.send(record().payload("three").headers(headers)).map_err(|(error, _)| error).unwrap();
         producer.send(record().key("neither value nor headers")).map_err(|(error, _)| error).unwrap();
-        producer.flush(Duration::from_secs(10)).unwrap();
+        producer.flush(Duration::from_mins(1)).unwrap();
 
         let consumer: BaseConsumer = config("group.id", "g").set("auto.offset.reset", "earliest").create().unwrap();
         let mut consumer = QueuedConsumer::new(consumer);
@@ -112,7 +112,7 @@ mod tests {
         let mut list = TopicPartitionList::new();
         list.add_partition("t", 0);
         consumer.consumer().assign(&list).unwrap();
-        let (mut counts, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(20));
+        let (mut counts, deadline) = (Vec::new(), Instant::now() + Duration::from_mins(1));
         while counts.len() < 3 && Instant::now() < deadline {
             consumer.read(10, Duration::from_millis(100), |message| {
                 let Some(wire) = message.raw().wire_headers() else {

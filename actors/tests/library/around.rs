@@ -9,7 +9,7 @@ use actors::escalation::EXIT_SOFTWARE;
 use actors::status::ActorState;
 use actors::{Done, Event, Handler, HandlerResult, Route};
 
-use crate::kit::{Publisher, Step, TOPIC, broker, service, service_of, wait_for, wait_until_ready};
+use crate::kit::{Publisher, Step, TOPIC, broker, service, service_of, wait_for, wait_for_count, wait_until_ready};
 use crate::ledger::{KEYS, Ledger, QUICK, THREAD, status, step, vitals};
 
 #[test]
@@ -89,8 +89,8 @@ fn an_event_over_which_the_actor_around_its_handler_panics_again_and_again_becom
         // The attempts of the events of a kit's service.
         vitals(&service, AROUND).faults().arm("begin", 3);
         Publisher::new(&broker).publish_all((0..5).map(|number| step(number * KEYS))).await;
-        wait_for("the others", || service.health().handlers()[0].handled == 4).await;
-        assert_eq!(service.health().handlers()[0].dead_lettered, 1);
+        let ended = || (service.health().handlers()[0].handled, service.health().handlers()[0].dead_lettered);
+        wait_for("the dead letter, and the others", || ended() == (4, 1)).await;
         let numbers: Vec<u32> = ledger.0.lock().unwrap().iter().map(|step| step.1).collect();
         assert_eq!(numbers, [5, 10, 15, 20]);
         service.stop().await;
@@ -153,7 +153,11 @@ fn restarts_of_everything_under_load_handle_each_of_ten_thousand_records_once_in
         let step = |number: u32| Step { key: (number % 97).to_string(), number, poison: false };
         publisher.publish_all((0..STEPS / 2).map(step)).await;
         let status = || service.health().handlers().remove(0);
-        wait_for("the first half in its lanes", || status().queued + status().running == STEPS as usize / 2).await;
+        let in_lanes = || {
+            let status = status();
+            status.queued + status.running
+        };
+        wait_for_count("the first half in its lanes", STEPS as usize / 2, in_lanes).await;
         let (router, around) = (vitals(&service, "shard-0/router"), vitals(&service, "shard-0/handlers/Gated"));
         // Over a batch in hand, with records in the lanes and calls that wait.
         router.faults().arm("deliver", 2);
@@ -162,10 +166,10 @@ fn restarts_of_everything_under_load_handle_each_of_ten_thousand_records_once_in
         for tenth in 5..10 {
             publisher.publish_all((tenth * STEPS / 10..(tenth + 1) * STEPS / 10).map(step)).await;
         }
-        wait_for("all in their lanes", || status().queued + status().running == STEPS as usize).await;
+        wait_for_count("all in their lanes", STEPS as usize, in_lanes).await;
         around.faults().arm("begin", 2);
         open.store(true, Ordering::Relaxed);
-        wait_for("all", || status().handled >= u64::from(STEPS)).await;
+        wait_for_count("all", STEPS as usize, || usize::try_from(status().handled).unwrap()).await;
         wait_for("their commit", || service.health().consumer().in_flight == 0).await;
         ledger.assert_each_once_in_order(0..STEPS);
         assert_eq!((router.status().restarts, status().dead_lettered), (4, 0));

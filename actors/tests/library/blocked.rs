@@ -1,14 +1,14 @@
 //! A handler that blocks its thread is named, and one that uses `spawn_blocking` is not.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use actors::service::Service;
 use actors::status::ConsumerState;
 use actors::{Done, Event, Handler, HandlerResult, Route};
 
-use crate::kit::{Publisher, Step, TOPIC, broker, service_of, wait_for, wait_until_ready};
+use crate::kit::{GIVE_UP, Publisher, Step, TOPIC, broker, service_of, wait_for, wait_until_ready};
 
 type Gate = Arc<Mutex<Receiver<()>>>;
 
@@ -16,6 +16,7 @@ type Gate = Arc<Mutex<Receiver<()>>>;
 struct Waits {
     gate: Gate,
     blocks: bool,
+    begun: Arc<AtomicBool>,
 }
 
 impl Handler for Waits {
@@ -23,6 +24,7 @@ impl Handler for Waits {
 
     async fn handle(&self, _: &Event<Step>) -> HandlerResult {
         let gate = Arc::clone(&self.gate);
+        self.begun.store(true, Ordering::Relaxed);
         let wait = move || gate.lock().unwrap().recv().unwrap();
         if self.blocks {
             wait();
@@ -46,7 +48,7 @@ fn an_arbiter_that_a_handler_blocks_is_named_until_it_turns_again_and_spawn_bloc
         let [(open, waits), (other_open, blocks)] = [false, true].map(|blocks| {
             let (open, gate) = channel();
             let gate = Arc::new(Mutex::new(gate));
-            let route = Route::each(TOPIC, move |_| Waits { gate: Arc::clone(&gate), blocks });
+            let route = Route::each(TOPIC, move |_| Waits { gate: Arc::clone(&gate), blocks, begun: Arc::default() });
             (open, service_of(&broker, &[("KAFKA_GROUP", if blocks { "one" } else { "other" })], [route]))
         });
         for service in [&waits, &blocks] {
@@ -55,8 +57,11 @@ fn an_arbiter_that_a_handler_blocks_is_named_until_it_turns_again_and_spawn_bloc
         publisher.publish(&Step { key: "k".to_owned(), number: 0, poison: false }).await;
         wait_for("the name of the arbiter", || !stuck(&blocks).is_empty()).await;
         assert!(stuck(&blocks)[0].starts_with("arbiter shard-0 has not turned"), "{:?}", stuck(&blocks));
-        // The other has waited as long.
-        assert!(waits.health().handlers()[0].running == 1 && stuck(&waits).is_empty());
+        // The other waits too, and turns.
+        wait_for("its like that does not block", || {
+            waits.health().handlers()[0].running == 1 && stuck(&waits).is_empty()
+        })
+        .await;
         for open in [open, other_open] {
             open.send(()).unwrap();
         }
@@ -74,20 +79,20 @@ fn a_stop_waits_for_no_handler_that_blocks_its_thread() {
         let broker = broker();
         let (open, gate) = channel();
         let gate = Arc::new(Mutex::new(gate));
-        let (begun, begins) = channel();
-        let route = Route::each(TOPIC, move |_| {
-            // It is made before the event is handled, on the thread that is blocked then.
-            begun.send(()).unwrap();
-            Waits { gate: Arc::clone(&gate), blocks: true }
+        let begun = Arc::new(AtomicBool::new(false));
+        let route = Route::each(TOPIC, {
+            let begun = Arc::clone(&begun);
+            move |_| Waits { gate: Arc::clone(&gate), blocks: true, begun: Arc::clone(&begun) }
         });
         let settings = [("DRAIN_DEADLINE_MS", "100"), ("REBALANCE_DRAIN_DEADLINE_MS", "100")];
         let service = service_of(&broker, &settings, [route]);
         wait_until_ready(&service).await;
-        begins.recv().unwrap();
         Publisher::new(&broker).publish(&Step { key: "k".to_owned(), number: 0, poison: false }).await;
-        wait_for("the record to be taken", || service.health().consumer().in_flight == 1).await;
+        // Were it only on its way to its handler, the stop would give it up, and nothing would be blocked.
+        wait_for("its handler to block", || begun.load(Ordering::Relaxed)).await;
+        wait_for("the record to be told of", || service.health().consumer().in_flight == 1).await;
         let board = service.health().clone();
-        tokio::time::timeout(Duration::from_secs(20), service.stop()).await.expect("it ends in order");
+        tokio::time::timeout(GIVE_UP, service.stop()).await.expect("it ends in order");
         assert_eq!(board.consumer().state, ConsumerState::Stopped, "it has left the group");
         open.send(()).unwrap();
     });

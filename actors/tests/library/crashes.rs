@@ -7,7 +7,9 @@ use actors::escalation::EXIT_SOFTWARE;
 use actors::kafka::Broker;
 use actors::status::ActorState;
 
-use crate::kit::{Publisher, TOPIC, broker, kafka, service, service_of, unused, wait_for, wait_until_ready};
+use crate::kit::{
+    Publisher, TOPIC, broker, kafka, service, service_of, unused, wait_for, wait_for_count, wait_until_ready,
+};
 use crate::ledger::{KEYS, Ledger, QUICK, THREAD, status, step, vitals};
 
 #[test]
@@ -34,6 +36,9 @@ fn a_router_that_panics_hands_each_record_on_once_and_in_order_wherever_it_was()
                     publisher.publish(&step(number)).await;
                     publisher.publish_to("other", &step(number)).await;
                 }
+                // Armed again before that, it would fall once and not twice.
+                let faults = router.faults();
+                wait_for("its fall", || faults.left(place) + faults.left("deliver") == 0).await;
             }
             wait_for("all", || ledger.len() >= STEPS as usize && other.len() >= STEPS as usize).await;
             wait_for("their commit", || service.health().consumer().lag == 0).await;
@@ -41,12 +46,13 @@ fn a_router_that_panics_hands_each_record_on_once_and_in_order_wherever_it_was()
                 ledger.assert_each_once_in_order(0..STEPS);
                 ledger.clear();
             }
+            wait_for("its last self", || router.status().restarts >= restarts).await;
             assert_eq!(router.status().restarts, restarts, "at {place}");
         }
         let last = router.status().last_failure.unwrap();
         assert!(last.message.contains("a fault at") && last.place.unwrap().contains("faults.rs:"));
         wait_for("its recovery", || router.state() == ActorState::Running).await;
-        assert!(service.health().readiness().ready);
+        wait_until_ready(&service).await;
         service.stop().await;
     });
 }
@@ -57,7 +63,8 @@ fn a_router_beyond_its_budget_escalates_and_what_waits_for_it_is_handled_once_wh
     actix::System::new().block_on(async {
         let broker = broker();
         let ledger = Ledger::default();
-        let settings = [("RESTART_BUDGET", "2"), ("RESTART_PROBES", "1000")];
+        // Probes that last longer than any wait of a test, however slow the machine is.
+        let settings = [("RESTART_BUDGET", "2"), ("RESTART_PROBES", "1000"), ("RESTART_MAX_BACKOFF_MS", "200")];
         let settings: Vec<_> = QUICK.into_iter().chain(settings).collect();
         let service = service(&broker, &settings, ledger.route(TOPIC));
         wait_until_ready(&service).await;
@@ -133,7 +140,7 @@ fn the_poll_thread_panics(broker: &Broker, topic: &str) {
             publisher.publish_to(topic, &step(number)).await;
         }
         let seen = || ledger.0.lock().unwrap().iter().map(|step| step.1).collect::<HashSet<_>>().len();
-        wait_for("all", || seen() == STEPS as usize).await;
+        wait_for_count("all", STEPS as usize, seen).await;
         wait_for("their end", || service.health().consumer().in_flight == 0).await;
         assert_eq!((thread.status().restarts, thread.state()), (4, ActorState::Running));
         assert!(epochs().iter().min() > before.iter().max(), "{before:?} {:?}", epochs());

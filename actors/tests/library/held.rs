@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actors::{Done, Event, Handler, HandlerResult, Route};
 
-use crate::kit::{Publisher, Step, TOPIC, broker, service, wait_for, wait_until_ready};
+use crate::kit::{Publisher, Step, TOPIC, broker, service, wait_for_count, wait_until_ready};
 
 /// Numbers by key, in the order in which they were handled.
 type Handled = Arc<Mutex<BTreeMap<String, Vec<u32>>>>;
@@ -51,7 +51,7 @@ fn what_a_partition_has_no_room_for_is_handled_once_and_in_order_while_the_other
         // A partition may have a few of them at once, and a fetch brings a hundred.
         let second = service(&broker, &[("MAX_IN_FLIGHT_RECORDS", "16")], route(&handled));
         let all = (KEYS * EVENTS_PER_KEY) as usize;
-        wait_for("all", || handled.lock().unwrap().values().map(Vec::len).sum::<usize>() >= all).await;
+        wait_for_count("all", all, || handled.lock().unwrap().values().map(Vec::len).sum()).await;
         second.stop().await;
         assert_eq!(*handled.lock().unwrap(), expected);
     });

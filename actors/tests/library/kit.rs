@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// Where the steps go.
 pub(crate) const TOPIC: &str = "steps";
 
+/// Ends a wait that would never end. Far above what anything takes, also on a busy machine: no test depends on it.
+pub(crate) const GIVE_UP: Duration = Duration::from_mins(1);
+
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema, garde::Validate)]
 pub(crate) struct Step {
     #[garde(skip)]
@@ -67,7 +70,11 @@ pub(crate) fn service_with(
     routes: impl IntoIterator<Item = Route>,
     more: impl FnOnce(ServiceBuilder) -> ServiceBuilder,
 ) -> Service {
-    let variables = [("RETRY_ATTEMPTS", "3"), ("RETRY_BACKOFF_MS", "1"), ("RUST_LOG", "off")].iter().chain(variables);
+    // A handler that hangs until its test lets it go is not to be cancelled before, however slow the machine is; nor is
+    // an event that a handler publishes to be given up.
+    let patience = [("HANDLER_DEADLINE_MS", "600000"), ("PUBLISH_DEADLINE_MS", "60000")];
+    let basic = [("RETRY_ATTEMPTS", "3"), ("RETRY_BACKOFF_MS", "1"), ("RUST_LOG", "off")];
+    let variables = patience.iter().chain(&basic).chain(variables);
     let variables: Variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let defaults = Defaults { service: "probe", port: 0, management_port: 0 };
     let settings = Settings::from_variables(defaults, false, variables, Vec::new()).unwrap();
@@ -86,7 +93,7 @@ impl Publisher {
             group: "none".to_owned(),
             instance_id: None,
             client_id: "test".to_owned(),
-            delivery_timeout: Duration::from_secs(30),
+            delivery_timeout: GIVE_UP,
             properties: [].into(),
         };
         Self(Sink::open(&kafka, &Journal::new("test")).unwrap())
@@ -126,8 +133,21 @@ impl Publisher {
 pub(crate) async fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     let began = Instant::now();
     while !reached() {
-        assert!(began.elapsed() < Duration::from_mins(1), "waited for {what}");
+        assert!(began.elapsed() < GIVE_UP, "waited for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until a count has come to `all`. Only progress may not end: how long the whole takes is the machine's affair.
+pub(crate) async fn wait_for_count(what: &str, all: usize, mut count: impl FnMut() -> usize) {
+    let mut reached = count();
+    while reached < all {
+        let before = reached;
+        wait_for(&format!("{what}: {before} of {all}"), || {
+            reached = count();
+            reached > before
+        })
+        .await;
     }
 }
 

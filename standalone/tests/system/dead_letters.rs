@@ -186,10 +186,6 @@ fn a_dead_letter_keeps_a_key_that_is_null_empty_or_no_text() {
     }
 }
 
-fn delayed(program: &Program) -> usize {
-    program.journal("dead letter not written, its lane waits").len()
-}
-
 #[test]
 fn until_the_broker_has_the_dead_letter_nothing_is_committed_past_its_record() {
     let broker = embedded_broker();
@@ -210,7 +206,7 @@ fn until_the_broker_has_the_dead_letter_nothing_is_committed_past_its_record() {
         let routed = program.routed("micro-2", &format!("topic={topic}"));
         routed.iter().rev().map(|routed| routed["id"].as_str().unwrap().to_owned()).collect()
     };
-    wait_for("attempts at the dead letter", || (delayed(&program) >= 3).then_some(()));
+    wait_for("attempts at the dead letter", || (program.delayed_dead_letters().len() >= 3).then_some(()));
     wait_for("the other key", || ids(&program).contains(&"beside".to_owned()).then_some(()));
     wait_for("the commit up to the record", || (kafka.committed_in("micro-2-group", topic, 0) == 1).then_some(()));
     assert_eq!(ids(&program), ["before", "beside"], "its own key waits, other keys go on");

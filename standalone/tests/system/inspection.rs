@@ -12,12 +12,17 @@ fn created(user: u64, name: &str) -> Value {
     json!({"userId": user, "action": "user_created", "data": {"fullName": name}})
 }
 
-/// Sends a user event and waits for its notification.
+/// Sends a user event and waits until it is handled and its notification is stored.
 #[track_caller]
 fn flow(world: &World, user: u64, name: &str) -> Value {
     let before = world.program.notifications(user).len();
     let sent = world.program.send_to_micro_2("user.events", &created(user, name));
     wait_for("the notification", || (world.program.notifications(user).len() > before).then_some(()));
+    // It may be stored before the handler that wrote it has heard that it was written.
+    let id = sent["id"].as_str().unwrap();
+    wait_for("the end of its cause", || {
+        (!world.program.routed("micro-2", &format!("id={id}")).is_empty()).then_some(())
+    });
     sent
 }
 

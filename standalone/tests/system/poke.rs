@@ -54,7 +54,9 @@ fn panic_restarts_the_handler_at_each_attempt_until_the_event_is_a_dead_letter_a
     let told = attempts(&program, "micro-2", "user.events", harmed, "dead_lettered");
     assert_eq!(outcomes(&told), ["retry", "retry", "dead_lettered"]);
     assert!(told.iter().all(|attempt| attempt["error"].as_str().unwrap().contains("data.chaos is \"panic\"")));
-    let fell = program.journal("actor failed, restarting with fresh state");
+    let fell = wait_for("their lines", || {
+        Some(program.journal("actor failed, restarting with fresh state")).filter(|fell| fell.len() >= 3)
+    });
     assert_eq!(fell.len(), 3, "{fell:?}");
     assert!(fell.iter().all(|fell| fell["actor"] == "UserEventActor"), "{fell:?}");
     assert!(fell.iter().all(|fell| fell["cause"].as_str().unwrap().contains("contracts/src/poke.rs:")), "{fell:?}");

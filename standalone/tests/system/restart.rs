@@ -77,19 +77,27 @@ fn in_hand(program: &Program, service: &str) -> u64 {
 #[test]
 fn what_micro_1_has_in_hand_when_it_is_told_to_stop_is_finished_and_committed() {
     let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
-    let start = Start::one("micro-1").env("DRAIN_DEADLINE_MS", "8000");
-    let mut program = start.on(&broker).keeping(&folder).start().ready();
-    let mut database = Database::open(folder.path());
-    database.execute("BEGIN EXCLUSIVE".to_owned());
     let mut load = Load::notifications(&broker);
-    load.burst();
-    wait_for("all of it to be in hand", || (in_hand(&program, "micro-1") == BURST as u64).then_some(()));
-    program.signal(libc::SIGTERM);
-    wait_for("the drain", || (!program.journal("stopping").is_empty()).then_some(()));
-    database.execute("ROLLBACK".to_owned());
-    assert_eq!(program.ended().code(), Some(0));
+    let mut database = wait_for("a stop in the middle of the first attempts", || {
+        let start = Start::one("micro-1").env("DRAIN_DEADLINE_MS", "8000");
+        let mut program = start.on(&broker).keeping(&folder).start().ready();
+        let mut database = Database::open(folder.path());
+        // What an earlier round may have left.
+        load.assert_stored_once_in_order(&mut database);
+        load.kafka.wait_until_all_is_committed("micro-1-group", "notification.events");
+        database.execute("BEGIN EXCLUSIVE".to_owned());
+        load.burst();
+        wait_for("all of it to be in hand", || (in_hand(&program, "micro-1") == BURST as u64).then_some(()));
+        program.signal(libc::SIGTERM);
+        wait_for("the drain", || (!program.journal("stopping").is_empty()).then_some(()));
+        database.execute("ROLLBACK".to_owned());
+        assert_eq!(program.ended().code(), Some(0));
+        // On a slow machine the wait for the lock, 5 s, may have ended before: what failed is for the next start.
+        let failed = program.journal("routed").iter().any(|line| line["outcome"] == "retry");
+        (!failed).then_some(database)
+    });
     load.assert_stored_once_in_order(&mut database);
-    assert_eq!(load.kafka.committed_in_all("micro-1-group", "notification.events"), BURST);
+    assert_eq!(load.kafka.committed_in_all("micro-1-group", "notification.events"), load.sent());
 }
 
 #[test]

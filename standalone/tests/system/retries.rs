@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use actors::kafka::EmbeddedBroker;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::kit::{Database, Out, Place, Program, Raw, Seen, Start, embedded_broker, new_user, wait_for};
+use crate::kit::{
+    Broker, Database, Out, Place, Program, Raw, Seen, Start, embedded_broker, new_user, wait_for, wait_for_count,
+};
 
 const TOPIC: &str = "notification.events";
 const DEAD: &str = "notification.events.dlq";
 
 /// A broker, a client of it, and a folder for micro-1's database.
-fn stage() -> (Arc<EmbeddedBroker>, Raw, TempDir) {
+fn stage() -> (Arc<Broker>, Raw, TempDir) {
     let broker = embedded_broker();
     let kafka = Raw::new(&broker.bootstrap());
     (broker, kafka, tempfile::tempdir().unwrap())
@@ -185,7 +186,15 @@ fn assert_written(program: &Program, kafka: &Raw, user: u64, lies: Place) {
     wait_for("readiness", || (program.get("micro-1", "/readyz").status() == 200).then_some(()));
     assert_eq!(program.actor("micro-1", TOPIC)["delayedDeadLetters"], 0);
     wait_for("the commit", || (committed_in(kafka, lies.0) > lies.1).then_some(()));
-    assert_eq!(dead_letters(kafka, user).len(), 1);
+    assert_one_dead_letter(program, kafka, user);
+}
+
+/// There is one, and no other but for an attempt of which nobody knew that it was written.
+#[track_caller]
+fn assert_one_dead_letter(program: &Program, kafka: &Raw, user: u64) {
+    let letters = dead_letters(kafka, user).len();
+    let unknown = program.unknown_dead_letters();
+    assert!((1..=1 + unknown).contains(&letters), "{letters}, {unknown} unknown");
 }
 
 #[test]
@@ -239,14 +248,17 @@ fn a_dead_letter_that_meets_a_broker_that_is_down_is_written_when_it_is_back() {
     let start = retrying(Start::one("micro-1"), 1).env("PUBLISH_DEADLINE_MS", "500");
     let program = start.on(&broker).keeping(&folder).start().ready();
     let user = new_user();
-    // The attempt waits for the lock, 5 s at most: time to take the broker away while the record is in hand.
-    let mut lock = Database::open(folder.path());
-    lock.execute("BEGIN EXCLUSIVE".to_owned());
+    refuse(folder.path(), user);
+    // Its topic is missing until the broker is down: so that is what it meets next, however long this takes.
+    broker.hide_topic(DEAD, true).unwrap();
     let lies = kafka.send_all(&[notification(user, "a")]);
-    wait_for("the attempt", || (program.actor("micro-1", TOPIC)["running"] == 1).then_some(()));
-    broker.down().unwrap();
+    wait_for("the dead letter to wait", || (!program.delayed_dead_letters().is_empty()).then_some(()));
+    broker.down();
+    broker.hide_topic(DEAD, false).unwrap();
+    // The next attempt may have begun before.
+    let tried = || program.delayed_dead_letters().len();
+    wait_for_count("attempts with no broker", tried() + 2, tried);
     assert_owned(&program, None, user, lies[0]);
-    lock.execute("ROLLBACK".to_owned());
     broker.up().unwrap();
     // While the broker was away the group may have dropped the member: then the record is its owner's again, and the
     // dead letter is written all the same.
@@ -255,7 +267,7 @@ fn a_dead_letter_that_meets_a_broker_that_is_down_is_written_when_it_is_back() {
     });
     wait_for("readiness", || (program.get("micro-1", "/readyz").status() == 200).then_some(()));
     wait_for("the commit", || (committed_in(&kafka, lies[0].0) > lies[0].1).then_some(()));
-    assert_eq!(dead_letters(&kafka, user).len(), 1);
+    assert_one_dead_letter(&program, &kafka, user);
 }
 
 #[test]

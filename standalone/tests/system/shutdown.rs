@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::ExitStatus;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,17 +12,14 @@ use crate::kit::{
     Database, Load, Program, Raw, Start, client, embedded_broker, new_user, try_get, wait_for, wait_for_a_random_moment,
 };
 
-/// What the issue promises.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
-
-/// Sends the signal and checks that the end is in order and in time.
+/// Sends the signal and checks that the end is in order and in time: by the program's own clock, for it cuts off a stop
+/// that is not done after 9.5 s, and says so.
 #[track_caller]
 fn ends_in_order(program: &mut Program, signal: i32) {
-    let asked = Instant::now();
     program.signal(signal);
     let ended: ExitStatus = program.ended();
     assert_eq!(ended.code(), Some(0), "{ended}");
-    assert!(asked.elapsed() < GONE_WITHIN, "{:?}", asked.elapsed());
+    assert!(program.journal("failed").is_empty(), "it was cut off, or it met something worse: {}", program.output());
 }
 
 /// A request whose body stays out: `Content-Length` promises more than is sent.
@@ -84,7 +81,7 @@ fn a_program_whose_broker_is_down_ends_in_order() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let broker = embedded_broker();
         let mut program = Start::both().on(&broker).start().ready();
-        broker.down().unwrap();
+        broker.down();
         wait_for("readiness to end", || (program.get("micro-1", "/readyz").status() == 503).then_some(()));
         ends_in_order(&mut program, signal);
     }
@@ -96,7 +93,7 @@ fn a_program_under_load_whose_broker_has_just_gone_down_ends_in_order_and_loses_
     let mut load = Load::user_events(&broker);
     let mut program = Start::both().on(&broker).keeping(&folder).start().ready();
     load.bursts(3);
-    broker.down().unwrap();
+    broker.down();
     ends_in_order(&mut program, libc::SIGTERM);
     broker.up().unwrap();
     load.burst();
@@ -117,7 +114,7 @@ fn a_program_whose_broker_does_not_answer_ends_in_order() {
 #[test]
 fn a_program_that_has_never_reached_its_broker_ends_in_order() {
     let broker = embedded_broker();
-    broker.down().unwrap();
+    broker.down();
     let mut program = Start::both().on(&broker).start();
     ends_in_order(&mut program, libc::SIGTERM);
 }

@@ -201,7 +201,10 @@ fn a_record_without_an_identity_is_known_by_its_topic_partition_and_offset() {
     correlations.sort();
     assert_eq!(correlations, ids);
     for id in ids {
-        let routed = world.program.routed("micro-2", &format!("id={id}"));
+        // A notification may be stored before its cause's handler has heard that it was written.
+        let routed = wait_for("its outcome", || {
+            Some(world.program.routed("micro-2", &format!("id={id}"))).filter(|routed| !routed.is_empty())
+        });
         assert_eq!((routed.len(), &routed[0]["outcome"]), (1, &json!("handled")), "{id}");
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use actors::kafka::EmbeddedBroker;
 use serde_json::json;
 
-use super::{Database, Out, Raw, new_user, wait_for};
+use super::{Database, Out, Raw, new_user, wait_for_count};
 
 /// Numbered events of some users, and what shall be stored of each user in the end, in order.
 pub(crate) struct Load {
@@ -94,7 +94,7 @@ impl Load {
     /// Waits until micro-1 has stored a notification for each, and checks that there is one each, in order.
     #[track_caller]
     pub(crate) fn assert_stored_once_in_order(&self, database: &mut Database) {
-        wait_for("every notification", || (database.count() >= self.sent).then_some(()));
+        wait_for_count("every notification", self.sent, || database.count());
         let mut expected: BTreeMap<u64, Vec<String>> = BTreeMap::new();
         for number in 0..self.sent {
             expected.entry(self.users[number % self.users.len()]).or_default().push(updated(number));
@@ -121,5 +121,5 @@ pub(crate) fn random_below(end: usize) -> usize {
 #[track_caller]
 pub(crate) fn wait_for_a_random_moment(database: &mut Database) {
     let moment = database.count() + 1 + random_below(2_000);
-    wait_for("a random moment of the work", || (database.count() >= moment).then_some(()));
+    wait_for_count("a random moment of the work", moment, || database.count());
 }

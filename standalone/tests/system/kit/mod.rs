@@ -1,5 +1,6 @@
 //! What the tests stand on: a broker, the program as a process, HTTP, another Kafka client, and waiting for a state.
 
+mod broker;
 mod database;
 mod load;
 mod program;
@@ -7,13 +8,11 @@ mod raw;
 mod topics;
 mod world;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use actors::kafka::EmbeddedBroker;
-
+pub(crate) use broker::{Broker, embedded_broker};
 pub(crate) use database::Database;
 pub(crate) use load::{BURST, Load, random_below, wait_for_a_random_moment};
 pub(crate) use program::{Program, Start, client, try_get};
@@ -42,6 +41,16 @@ pub(crate) fn wait_for<T>(what: &str, mut state: impl FnMut() -> Option<T>) -> T
     }
 }
 
+/// Waits until a count has come to `all`. Only progress may not end: how long the whole takes is the machine's affair.
+#[track_caller]
+pub(crate) fn wait_for_count(what: &str, all: usize, mut count: impl FnMut() -> usize) {
+    let mut reached = count();
+    while reached < all {
+        let what = format!("{what}: {reached} of {all}");
+        reached = wait_for(&what, || Some(count()).filter(|now| *now > reached));
+    }
+}
+
 /// A user id that no other test of this run has.
 pub(crate) fn new_user() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -53,14 +62,4 @@ pub(crate) fn new_user() -> u64 {
 /// A name that no other test has.
 pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", uuid::Uuid::now_v7().simple())
-}
-
-/// An embedded broker in the test's own process, so that the test can kill services and bring the broker down.
-pub(crate) fn embedded_broker() -> Arc<EmbeddedBroker> {
-    let broker = EmbeddedBroker::start().unwrap();
-    for topic in TOPICS {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-        broker.create_topic(&format!("{topic}.dlq"), PARTITIONS).unwrap();
-    }
-    Arc::new(broker)
 }

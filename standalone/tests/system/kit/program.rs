@@ -10,6 +10,7 @@ use actors::kafka::EmbeddedBroker;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
+use super::broker::turn;
 use super::{GIVE_UP, wait_for};
 
 /// The program as a process.
@@ -20,6 +21,18 @@ pub(crate) struct Program {
     /// By service: address of the API and of the management listener.
     addresses: BTreeMap<String, (String, String)>,
     _data: Option<tempfile::TempDir>,
+}
+
+/// The program. It inherits the sockets of the embedded brokers of this process.
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_standalone"))
+}
+
+/// Starts it; it has begun when this returns.
+#[track_caller]
+fn spawn(command: &mut Command) -> Child {
+    let _turn = turn();
+    command.spawn().unwrap()
 }
 
 /// How to start the program.
@@ -41,7 +54,7 @@ impl Start {
     }
 
     fn new(words: &[&str], services: usize) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
+        let mut command = program();
         let data = tempfile::tempdir().unwrap();
         // Nothing of the machine's own environment or of an `.env` in the project reaches the program.
         command.args(words).env_clear().current_dir(data.path()).env("LOG_FORMAT", "json").env("DATA_DIR", data.path());
@@ -86,7 +99,7 @@ impl Start {
     /// Starts it and waits for nothing.
     fn spawn(self) -> Program {
         let Self { mut command, data, .. } = self;
-        let mut child = command.spawn().unwrap();
+        let mut child = spawn(&mut command);
         let lines = Arc::new(Mutex::new(Vec::new()));
         let mut readers = Vec::new();
         for pipe in [
@@ -219,7 +232,7 @@ impl Program {
     /// Runs `standalone healthcheck` against it.
     #[track_caller]
     pub(crate) fn healthcheck(&self) -> ExitStatus {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standalone"));
+        let mut command = program();
         command.arg("healthcheck").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // No `.env` of the project reaches it.
         let nowhere = tempfile::tempdir().unwrap();
@@ -227,7 +240,7 @@ impl Program {
             let prefix = service.to_uppercase().replace('-', "_");
             command.env(format!("{prefix}_PORT"), api.rsplit_once(':').unwrap().1);
         }
-        command.current_dir(nowhere.path()).status().unwrap()
+        spawn(command.current_dir(nowhere.path())).wait().unwrap()
     }
 
     /// Log lines with that message, parsed.
@@ -235,6 +248,17 @@ impl Program {
         let lines = self.lines.lock().unwrap();
         let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         parsed.filter(|entry| entry["message"] == message).collect()
+    }
+
+    /// Attempts to write a dead letter that failed.
+    pub(crate) fn delayed_dead_letters(&self) -> Vec<Value> {
+        self.journal("dead letter not written, its lane waits")
+    }
+
+    /// How many of them may have written it all the same, as a slow machine answers late: it is written again then.
+    pub(crate) fn unknown_dead_letters(&self) -> usize {
+        let delayed = self.delayed_dead_letters().into_iter();
+        delayed.filter(|line| line["error"].as_str().unwrap().contains("outcome is unknown")).count()
     }
 
     /// Everything it printed.

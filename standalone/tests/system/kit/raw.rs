@@ -14,7 +14,7 @@ use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{GIVE_UP, unique, wait_for};
+use super::{GIVE_UP, unique, wait_for, wait_for_count};
 
 /// Partition and offset of a record.
 pub(crate) type Place = (i32, i64);
@@ -227,6 +227,8 @@ impl Raw {
     /// Waits until a group has committed all that a topic has; gives the sum of its offsets.
     #[track_caller]
     pub(crate) fn wait_until_all_is_committed(&self, group: &str, topic: &str) -> usize {
+        let all = usize::try_from(self.ends(topic).values().sum::<i64>()).unwrap();
+        wait_for_count("everything to be committed", all, || self.committed_in_all(group, topic));
         wait_for("everything to be committed", || (self.committed(group, topic) == self.ends(topic)).then_some(()));
         self.committed_in_all(group, topic)
     }

@@ -3,16 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-use actors::kafka::EmbeddedBroker;
-
-use super::{Program, Raw, Start, embedded_broker};
+use super::{Broker, Program, Raw, Start, embedded_broker};
 
 /// The two services on a broker of the test's process, shared by the tests that run at the same time and stopped by
 /// the last of them.
 pub(crate) struct World {
     pub(crate) program: Program,
     pub(crate) kafka: Raw,
-    _broker: Arc<EmbeddedBroker>,
+    _broker: Arc<Broker>,
 }
 
 impl World {

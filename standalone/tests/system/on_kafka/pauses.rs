@@ -7,7 +7,10 @@ use serde_json::json;
 use super::cluster::Cluster;
 use super::{Groups, Shared, on};
 use crate::kit::{Out, Raw, Start, new_user, wait_for};
-use crate::pauses::{assert_each_was_handled_once, burst, order, pause_and_resume_while_events_flow, paused, settled};
+use crate::pauses::{
+    assert_each_is_a_dead_letter, assert_each_was_handled_once, burst, order, pause_and_resume_while_events_flow,
+    paused, settled,
+};
 
 const TOPIC: &str = "user.events";
 const BACKLOG: usize = 50;
@@ -45,7 +48,7 @@ fn on_kafka_a_partition_that_is_paused_because_it_is_stuck_goes_on_where_it_was_
         wait_for("the pause", || paused(&program, STUCK).contains(&json!("backpressure")).then_some(()));
         drop(refusing);
         raw.wait_until_all_is_committed(&groups.micro_2, STUCK);
-        assert_eq!(raw.read_all(DEAD).len(), (round + 1) * GARBAGE, "each once");
+        assert_each_is_a_dead_letter(&program, &raw, DEAD, (round + 1) * GARBAGE);
     }
     let handled = settled(&program, STUCK);
     assert_eq!(handled.iter().collect::<BTreeSet<_>>().len(), handled.len(), "none twice");
