@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use actors::kafka::EmbeddedBroker;
 use reqwest::blocking::{Client, RequestBuilder, Response};
@@ -23,16 +25,36 @@ pub(crate) struct Program {
     _data: Option<tempfile::TempDir>,
 }
 
-/// The program. It inherits the sockets of the embedded brokers of this process.
+/// Has a shell close what it inherits but the first three descriptors, and become the program. An embedded broker does not
+/// keep its sockets from those whom its process starts: whoever holds one holds a connection open that the broker has
+/// closed, or its port. (To have them closed on exec would take unsafe code.)
+const CLOSE_AND_BECOME: &str = r#"for fd in /dev/fd/*; do
+  fd=${fd##*/}
+  ((fd > 2)) && eval "exec $fd>&-"
+done
+exec "$0" "$@""#;
+
+/// The program, which inherits no descriptors but the first three.
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_standalone"))
+    let mut command = Command::new("bash");
+    command.args(["-c", CLOSE_AND_BECOME, env!("CARGO_BIN_EXE_standalone")]);
+    command
 }
 
-/// Starts it; it has begun when this returns.
+/// Starts it; the shell has become the program when this returns.
 #[track_caller]
 fn spawn(command: &mut Command) -> Child {
     let _turn = turn();
-    command.spawn().unwrap()
+    let mut child = command.spawn().unwrap();
+    // Where there is no such link nobody waits.
+    let is_the_shell = |child: &Child| {
+        let program = std::fs::read_link(format!("/proc/{}/exe", child.id()));
+        program.is_ok_and(|program| program != Path::new(env!("CARGO_BIN_EXE_standalone")))
+    };
+    while is_the_shell(&child) && child.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    child
 }
 
 /// How to start the program.
