@@ -81,6 +81,9 @@ impl PollLoop {
                     self.parts.stand_stopped();
                     self.parts.board.set_state(ConsumerState::Stopped);
                     self.sweep_wanted = true;
+                    if let Some(overtaken) = told.take() {
+                        overtaken.failed("it was stopped before it joined again");
+                    }
                     report.done("it was out of the group, and stays so until it is started");
                 } else {
                     back = Some(now);

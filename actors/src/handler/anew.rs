@@ -67,7 +67,9 @@ impl<I: Invoke> Supervised for HandlerActor<I> {
         items.extend(cancelled.into_iter().flat_map(|InHand { items, .. }| items).map(|(_, item)| item));
         items.append(&mut self.fallen.take());
         items.sort_by_key(Item::place);
-        for item in items {
+        for mut item in items {
+            // Eras are counted from the beginning again.
+            item.failed_in = None;
             if item.may_start() {
                 self.queue(item);
             } else {

@@ -101,9 +101,8 @@ impl<I: Invoke> HandlerActor<I> {
         followers: Vec<Item>,
     ) {
         let era = self.life.failed();
-        if item.attempts == 0 {
-            item.failed_in = Some(era);
-        }
+        // Also where its actor fell over it, or since.
+        item.failed_in.get_or_insert(era);
         item.attempts += 1;
         let now = self.clock.timestamp();
         if item.first_failure_us == 0 {
