@@ -16,6 +16,7 @@ use crate::kafka::{Delivery, PublishError};
 use crate::status::Vitals;
 use crate::supervisor::{Care, supervise};
 pub use outlet::Outlet;
+pub(crate) use outlet::Reach;
 
 /// Send this record, and answer once the broker has acknowledged it, or with what is known instead.
 ///

@@ -2,23 +2,37 @@
 
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use super::Command;
 use super::poll::{PollLoop, Then};
 use crate::delivery::hold::PauseCause;
-use crate::journal::TopicPaused;
+use crate::delivery::intake::Intake;
+use crate::journal::{Journal, TopicPaused};
 use crate::kafka::{SourceError, TopicPartition};
 use crate::status::ActorState;
+
+/// Pauses a topic, or ends its pause, for what this member has of it or gets; tells how many partitions it has.
+pub(super) fn pause_topic(
+    intake: &mut Intake,
+    journal: &Journal,
+    topic: &str,
+    paused: bool,
+    done: oneshot::Sender<usize>,
+) {
+    intake.pause_topic(topic, PauseCause::Operator, paused);
+    let partitions = intake.standings().filter(|at| at.topic == topic).count();
+    journal.write(TopicPaused { topic, paused, partitions });
+    // Whoever told it may not have waited.
+    let _ = done.send(partitions);
+}
 
 impl PollLoop {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Drain { deadline, done } => self.begin_drain(deadline, Then::End(done)),
             Command::PauseTopic { topic, paused, done } => {
-                self.intake.pause_topic(&topic, PauseCause::Operator, paused);
-                let partitions = self.intake.standings().filter(|at| at.topic == topic).count();
-                self.parts.journal.write(TopicPaused { topic: &topic, paused, partitions });
-                // Whoever told it may not have waited.
-                let _ = done.send(partitions);
+                pause_topic(&mut self.intake, &self.parts.journal, &topic, paused, done);
             }
         }
     }

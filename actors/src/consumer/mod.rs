@@ -29,7 +29,7 @@ use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE, Escalation};
 use crate::guard::guarded;
 use crate::handler::{Look, Sweep};
 use crate::journal::{Failed, Journal};
-use crate::kafka::{KafkaConfig, SourceError};
+use crate::kafka::{KafkaConfig, Source, SourceError};
 use crate::lease::Lease;
 use crate::record::BatchPool;
 use crate::router::Deliver;
@@ -86,6 +86,14 @@ pub struct ConsumerParts {
     pub(crate) actor: Arc<Vitals>,
     /// Whom records go through besides their handlers: where an operator has stopped one, frontiers stand by his will.
     pub(crate) needed: [Arc<Vitals>; 2],
+}
+
+impl ConsumerParts {
+    /// Makes a client, which joins the group.
+    fn open_source(&self) -> Result<Source, SourceError> {
+        let topics: Vec<&str> = self.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
+        Source::open(&self.kafka, &topics, &self.journal)
+    }
 }
 
 /// What the consumer's thread is told.

@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::hold::pause_topic;
 use super::poll::{PollLoop, Then};
 use super::room::RecordSize;
 use super::{Command, ConsumerParts};
-use crate::delivery::hold::PauseCause;
 use crate::delivery::membership::{LEASE, Membership};
 use crate::guard::{dropped, guarded};
 use crate::handler::Sweep;
-use crate::journal::TopicPaused;
-use crate::kafka::{Source, SourceError};
+use crate::kafka::SourceError;
 use crate::status::{ActorState, ConsumerState};
 use crate::supervisor::{Order, Verb};
 
@@ -67,10 +66,7 @@ impl PollLoop {
                     return Ok(None);
                 }
                 Some(Command::PauseTopic { topic, paused, done }) => {
-                    self.intake.pause_topic(&topic, PauseCause::Operator, paused);
-                    self.parts.journal.write(TopicPaused { topic: &topic, paused, partitions: 0 });
-                    // Whoever told it may not have waited.
-                    let _ = done.send(0);
+                    pause_topic(&mut self.intake, &self.parts.journal, &topic, paused, done);
                     continue;
                 }
                 None => {}
@@ -95,8 +91,7 @@ impl PollLoop {
             if back.is_none_or(|back| Instant::now() < back) {
                 continue;
             }
-            let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
-            let (cause, pause) = match guarded(|| Source::open(&self.parts.kafka, &topics, &self.parts.journal)) {
+            let (cause, pause) = match guarded(|| self.parts.open_source()) {
                 Ok(Ok(source)) => {
                     self.parts.care.made(true);
                     if let Some(report) = told {

@@ -119,8 +119,7 @@ fn nonce() -> u64 {
 impl PollLoop {
     /// Polls until it is told to drain, and returns when it has left the group.
     pub(super) fn run(parts: ConsumerParts, commands: &Receiver<Command>) -> Result<(), SourceError> {
-        let topics: Vec<&str> = parts.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
-        let source = Source::open(&parts.kafka, &topics, &parts.journal)?;
+        let source = parts.open_source()?;
         let now = Instant::now();
         let mut this = Self {
             source,
@@ -217,8 +216,7 @@ impl PollLoop {
             self.parts.journal.write(ConsumerRestarted { error: &error, attempt: self.restarts });
             self.parts.care.vitals().fell(error.to_string(), None);
             std::thread::sleep(RESTART_PAUSE * self.restarts.max(1));
-            let topics: Vec<&str> = self.parts.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
-            match Source::open(&self.parts.kafka, &topics, &self.parts.journal) {
+            match self.parts.open_source() {
                 Ok(source) => {
                     self.parts.care.made(true);
                     // Nothing of it is of before; and the handlers, who may have seen the lease end, are to be woken.

@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::health::Health;
+use crate::producer::Reach;
 use crate::status::{ActorState, ActorStatus, ConsumerState, ConsumerStatus, HandlerStatus, StallStatus};
 
 /// Whether a service should be sent requests, and if not, why.
@@ -59,10 +60,12 @@ impl Health {
 
     pub(super) fn checks(&self, consumer: &ConsumerStatus, handlers: &[HandlerStatus]) -> Vec<Check> {
         let stopping = self.stopping.load(Ordering::Relaxed).then(|| "stopping".to_owned());
-        // Where no client comes its own state says why.
-        let unreached = self.outlet.hopeless().filter(|_| !self.outlet.is_closed());
-        let unreached = unreached.map(|_| "the producer reaches no broker".to_owned());
-        let down = self.outlet.is_down().then(|| "the producer's client is being made anew".to_owned());
+        let producer = match self.outlet.reach() {
+            Reach::Nothing => Some("the producer reaches no broker".to_owned()),
+            Reach::MadeAnew => Some("the producer's client is being made anew".to_owned()),
+            // Where no client comes its own state says why.
+            Reach::Broker | Reach::Closed(_) => None,
+        };
         let member = match consumer.state {
             ConsumerState::Assigned if consumer.broker_reachable => None,
             ConsumerState::Assigned => Some("the consumer reaches no broker".to_owned()),
@@ -84,7 +87,7 @@ impl Health {
         let mut checks = vec![
             Check::new("in service", stopping),
             Check::new("nothing failed for good", self.escalation.cause().map(|cause| cause.message)),
-            Check::new("producer", unreached.into_iter().chain(down)),
+            Check::new("producer", producer),
             Check::new("consumer", member),
             Check::new("frontiers move", stalls),
             Check::new("arbiters turn", stuck),

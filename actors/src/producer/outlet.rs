@@ -38,6 +38,19 @@ pub(super) struct Line {
     closed: Option<&'static str>,
 }
 
+/// What the client reaches, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// A broker, within the last seconds.
+    Broker,
+    /// No broker within them.
+    Nothing,
+    /// There is no client now, but one comes.
+    MadeAnew,
+    /// No client comes, for that reason, so that whatever is to be sent is refused.
+    Closed(&'static str),
+}
+
 /// Where the last client was given up.
 pub(super) const HOPELESS: &str = "the producer does not come back";
 /// Until an operator says otherwise.
@@ -99,22 +112,22 @@ impl Outlet {
     /// the last seconds, as measured. While the client is made anew, it has.
     #[must_use]
     pub fn hopeless(&self) -> Option<&'static str> {
-        let line = self.0.read();
-        let unreachable = line.client.as_ref().is_some_and(|client| !client.is_reachable());
-        line.closed.or(unreachable.then_some("no Kafka broker is reachable"))
+        match self.reach() {
+            Reach::Broker | Reach::MadeAnew => None,
+            Reach::Nothing => Some("no Kafka broker is reachable"),
+            Reach::Closed(why) => Some(why),
+        }
     }
 
-    /// Whether there is no client now, but one comes.
-    #[must_use]
-    pub fn is_down(&self) -> bool {
+    /// What its client reaches.
+    pub(crate) fn reach(&self) -> Reach {
         let line = self.0.read();
-        line.client.is_none() && line.closed.is_none()
-    }
-
-    /// Whether no client comes, so that whatever is to be sent is refused.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.0.read().closed.is_some()
+        match (line.closed, &line.client) {
+            (Some(why), _) => Reach::Closed(why),
+            (None, None) => Reach::MadeAnew,
+            (None, Some(client)) if client.is_reachable() => Reach::Broker,
+            (None, Some(_)) => Reach::Nothing,
+        }
     }
 
     /// A record that has waited so long to be sent is not sent.

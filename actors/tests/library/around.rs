@@ -49,8 +49,7 @@ fn an_actor_around_a_handler_that_panics_keeps_every_record_and_their_order_wher
     actix::System::new().block_on(async {
         let broker = broker();
         let ledger = Ledger::default();
-        let service = service(&broker, &QUICK, ledger.route(TOPIC));
-        wait_until_ready(&service).await;
+        let service = ledger.serve(&broker, TOPIC, &[]).await;
         let publisher = Publisher::new(&broker);
         let around = vitals(&service, AROUND);
         for (place, repeats) in [("work", 0), ("begin", 0), ("finish", 1), ("started", 0)] {
@@ -84,8 +83,7 @@ fn an_event_over_which_the_actor_around_its_handler_panics_again_and_again_becom
     actix::System::new().block_on(async {
         let broker = broker();
         let ledger = Ledger::default();
-        let service = service(&broker, &QUICK, ledger.route(TOPIC));
-        wait_until_ready(&service).await;
+        let service = ledger.serve(&broker, TOPIC, &[]).await;
         // The attempts of the events of a kit's service.
         vitals(&service, AROUND).faults().arm("begin", 3);
         Publisher::new(&broker).publish_all((0..5).map(|number| step(number * KEYS))).await;
@@ -103,9 +101,7 @@ fn an_actor_around_a_handler_that_does_not_come_back_ends_the_service_and_settle
         let broker = broker();
         let ledger = Ledger::default();
         let settings = [("RESTART_BUDGET", "1"), ("RESTART_PROBES", "2")];
-        let settings: Vec<_> = QUICK.into_iter().chain(settings).collect();
-        let service = service(&broker, &settings, ledger.route(TOPIC));
-        wait_until_ready(&service).await;
+        let service = ledger.serve(&broker, TOPIC, &settings).await;
         vitals(&service, AROUND).faults().arm("work", 1);
         vitals(&service, AROUND).faults().arm("started", u32::MAX);
         Publisher::new(&broker).publish(&step(0)).await;

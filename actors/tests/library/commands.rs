@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::kit::{Publisher, Step, TOPIC, broker, kafka, service, unused, wait_for, wait_until_ready};
-use crate::ledger::{Ledger, QUICK, THREAD, status, step, vitals};
+use crate::ledger::{Ledger, QUICK, THREAD, epochs, status, step, vitals};
 use crate::operator::{done, ended, give, request, says_stopped, under_load};
 
 const ROUTER: &str = "shard-0/router";
@@ -36,18 +36,15 @@ fn on_kafka_the_consumers_thread_leaves_and_joins_anew_on_command_and_each_recor
 fn the_thread_is_told_to_join_anew(broker: &Broker, topic: &str) {
     actix::System::new().block_on(async {
         let ledger = Ledger::default();
-        let settings: Vec<_> = QUICK.into_iter().chain([("KAFKA_GROUP", topic)]).collect();
-        let service = service(broker, &settings, ledger.route(topic));
-        wait_until_ready(&service).await;
+        let service = ledger.serve(broker, topic, &[("KAFKA_GROUP", topic)]).await;
         let publisher = Publisher::new(broker);
-        let epochs = || service.health().consumer().partitions.iter().map(|at| at.epoch).collect::<Vec<_>>();
-        let before = epochs();
+        let before = epochs(&service);
         let commands = async {
             for round in 1..4 {
                 let handled = ledger.len();
                 wait_for("some", || ledger.len() > handled + 50).await;
                 done(&service, THREAD, "restart").await;
-                wait_for("its partitions", || epochs().len() == before.len()).await;
+                wait_for("its partitions", || epochs(&service).len() == before.len()).await;
                 assert_eq!(status(&service, THREAD).restarts, round);
             }
         };
@@ -56,7 +53,7 @@ fn the_thread_is_told_to_join_anew(broker: &Broker, topic: &str) {
         wait_until_ready(&service).await;
         wait_for("their commit", || service.health().consumer().lag == 0).await;
         ledger.assert_each_once_in_order(0..steps);
-        assert!(epochs().iter().min() > before.iter().max(), "{before:?} {:?}", epochs());
+        assert!(epochs(&service).iter().min() > before.iter().max(), "{before:?} {:?}", epochs(&service));
         let thread = status(&service, THREAD);
         assert_eq!((thread.restarts, thread.state, thread.last_failure.is_none()), (3, ActorState::Running, true));
         service.stop().await;
@@ -70,8 +67,7 @@ fn a_consumer_that_is_stopped_has_left_its_group_to_the_others_until_it_is_start
         for path in [THREAD, CONSUMER] {
             let broker = broker();
             let (ledger, publisher) = (Ledger::default(), Publisher::new(&broker));
-            let first = service(&broker, &QUICK, ledger.route(TOPIC));
-            wait_until_ready(&first).await;
+            let first = ledger.serve(&broker, TOPIC, &[]).await;
             for number in 0..STEPS {
                 publisher.publish(&step(number)).await;
             }
@@ -114,8 +110,7 @@ fn a_consumer_that_is_out_of_its_group_remembers_the_pause_of_a_topic() {
     actix::System::new().block_on(async {
         let broker = broker();
         let ledger = Ledger::default();
-        let service = service(&broker, &QUICK, ledger.route(TOPIC));
-        wait_until_ready(&service).await;
+        let service = ledger.serve(&broker, TOPIC, &[]).await;
         let all = partitions(&service);
         done(&service, CONSUMER, "stop").await;
         let (code, pause) = request(service.management(), "POST", &format!("/topics/{TOPIC}:pause"), "").await;
@@ -209,8 +204,7 @@ fn a_router_that_is_stopped_has_the_consumer_wait_and_goes_on_with_what_waited_a
     actix::System::new().block_on(async {
         let broker = broker();
         let ledger = Ledger::default();
-        let service = service(&broker, &QUICK, ledger.route(TOPIC));
-        wait_until_ready(&service).await;
+        let service = ledger.serve(&broker, TOPIC, &[]).await;
         let publisher = Publisher::new(&broker);
         let stop = async {
             wait_for("some", || ledger.len() > 50).await;
@@ -244,9 +238,8 @@ fn a_service_stops_in_time_with_each_of_its_actors_stopped_and_the_next_one_hand
         for path in ways.into_iter().chain(["http-0/producer"]) {
             let broker = broker();
             let (ledger, publisher) = (Ledger::default(), Publisher::new(&broker));
-            let settings: Vec<_> = QUICK.into_iter().chain([("DRAIN_DEADLINE_MS", "300")]).collect();
-            let stops = service(&broker, &settings, ledger.route(TOPIC));
-            wait_until_ready(&stops).await;
+            let settings = [("DRAIN_DEADLINE_MS", "300")];
+            let stops = ledger.serve(&broker, TOPIC, &settings).await;
             publisher.publish(&step(0)).await;
             wait_for("the first", || ledger.len() == 1).await;
             done(&stops, path, "stop").await;
@@ -259,7 +252,7 @@ fn a_service_stops_in_time_with_each_of_its_actors_stopped_and_the_next_one_hand
             assert_eq!(board.consumer().state, ConsumerState::Stopped, "{path}");
             assert_eq!(board.consumer().partitions.len(), 0, "{path}");
 
-            let next = service(&broker, &settings, ledger.route(TOPIC));
+            let next = ledger.serve(&broker, TOPIC, &settings).await;
             wait_for("the rest", || ledger.len() >= 50).await;
             next.stop().await;
             ledger.assert_each_once_in_order(0..50);

@@ -138,8 +138,7 @@ fn what_waits_for_a_stopped_producers_actor_goes_out_once_when_it_is_started_in_
     actix::System::new().block_on(async {
         let broker = broker();
         let ledger = Ledger::default();
-        let settings: Vec<_> = QUICK.into_iter().chain([("PUBLISH_DEADLINE_MS", "60000")]).collect();
-        let service = service_of(&broker, &settings, ledger.routes());
+        let service = service_of(&broker, &QUICK, ledger.routes());
         wait_until_ready(&service).await;
         done(&service, ACTOR, "stop").await;
         assert!(says_stopped(&service, ACTOR));

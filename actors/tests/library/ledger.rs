@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use actors::kafka::Broker;
 use actors::service::Service;
 use actors::status::{ActorStatus, Vitals};
 use actors::{Done, Event, Handler, HandlerResult, Route};
 
-use crate::kit::Step;
+use crate::kit::{Step, service, wait_until_ready};
 
 /// What was handled, in its order.
 #[derive(Clone, Default)]
@@ -17,6 +18,14 @@ impl Ledger {
     pub(crate) fn route(&self, topic: &str) -> Route {
         let ledger = self.clone();
         Route::each(topic, move |_| Writes(ledger.clone()))
+    }
+
+    /// A ready service that is soon back after a failure, and has what it handles of a topic written here.
+    pub(crate) async fn serve(&self, broker: &Broker, topic: &str, more: &[(&str, &str)]) -> Service {
+        let settings: Vec<_> = QUICK.iter().chain(more).copied().collect();
+        let service = service(broker, &settings, self.route(topic));
+        wait_until_ready(&service).await;
+        service
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -67,6 +76,11 @@ pub(crate) fn vitals(service: &Service, path: &str) -> Arc<Vitals> {
 
 pub(crate) fn status(service: &Service, path: &str) -> ActorStatus {
     vitals(service, path).status()
+}
+
+/// Epochs of the partitions that it has.
+pub(crate) fn epochs(service: &Service) -> Vec<u32> {
+    service.health().consumer().partitions.iter().map(|at| at.epoch).collect()
 }
 
 pub(crate) const QUICK: [(&str, &str); 3] =

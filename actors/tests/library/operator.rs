@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::kit::{Publisher, Step};
+use crate::kit::{GIVE_UP, Publisher, Step};
 
 /// Sends a request and gives status and body of the answer.
 pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Value) {
@@ -38,7 +38,7 @@ pub(crate) async fn ended(service: &Service, command: &Value) -> Value {
         if now["state"] != "pending" {
             return now;
         }
-        assert!(began.elapsed() < Duration::from_mins(1), "waited for the end of {now}");
+        assert!(began.elapsed() < GIVE_UP, "waited for the end of {now}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

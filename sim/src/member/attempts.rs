@@ -114,7 +114,7 @@ impl Member {
             return;
         }
         let era = self.life.failed();
-        if item.attempts == 0 {
+        if item.failed_in.is_none() {
             item.failed_in = Some(era);
             step.history.failed(self.number, (item.tenure, item.record.offset));
         }

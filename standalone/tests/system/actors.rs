@@ -256,7 +256,7 @@ fn a_stopped_handler_ends_what_it_has_in_hand_and_keeps_the_rest_until_it_is_sta
     done(&program, HANDLER, "start");
     wait_for("all of it", || (program.notifications(slow).len() == 3).then_some(()));
     wait_for("what came later", || (program.notifications(late).len() == 1).then_some(()));
-    wait_for("readiness", || (program.get("micro-2", "/readyz").status() == 200).then_some(()));
+    program.wait_until_ready("micro-2");
     wait_for("their count", || (actor(&program, HANDLER)["handled"] == 4).then_some(()));
     assert_eq!(actor(&program, HANDLER)["state"], "running");
     assert!(program.stop().success());
@@ -294,7 +294,7 @@ fn a_restart_on_command_ends_an_escalation_at_once() {
     let healthy = poke(&program, "sleep:1");
     done(&program, HANDLER, "restart");
     wait_for("the notification", || (!program.notifications(healthy).is_empty()).then_some(()));
-    wait_for("readiness", || (program.get("micro-2", "/readyz").status() == 200).then_some(()));
+    program.wait_until_ready("micro-2");
     assert_eq!(actor(&program, HANDLER)["state"], "running");
     assert!(program.stop().success());
 }

@@ -11,7 +11,7 @@ use actors::kafka::EmbeddedBroker;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
-use crate::kit::{Database, Program, Raw, Start, embedded_broker, new_user, wait_for};
+use crate::kit::{Database, IN_TIME, Program, Raw, Start, embedded_broker, new_user, wait_for};
 
 /// What the issue promises for a status that tells of a broker that is down.
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
@@ -19,15 +19,6 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// Longer than any deadline here: an answer that does not come.
 const NEVER: Duration = Duration::from_mins(1);
-
-/// A promise of time is kept by the program on a machine that is there for it: where a busy one made a round late,
-/// another round follows.
-const IN_TIME: &str = "a round in time";
-
-#[track_caller]
-fn wait_until_ready(program: &Program, service: &str) {
-    wait_for("readiness", || (program.get(service, "/readyz").status() == 200).then_some(()));
-}
 
 /// What a request to publish was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,7 +152,7 @@ fn from_the_moment_the_broker_goes_down_no_publish_is_acknowledged_and_each_is_a
             (program.status("micro-1")["producer"]["reachable"] == false).then_some(())
         });
         broker.up().unwrap();
-        wait_until_ready(&program, "micro-1");
+        program.wait_until_ready("micro-1");
         (!late).then_some(())
     });
     let user = new_user();
@@ -188,7 +179,7 @@ fn an_acknowledgement_does_not_come(start: Start, deadline: Duration) {
         }
         // It was late, or between two lines of this test the service found the broker silent: that was a slow machine.
         broker.slow_down(Duration::ZERO).unwrap();
-        wait_until_ready(&program, "micro-1");
+        program.wait_until_ready("micro-1");
         None
     });
     broker.slow_down(Duration::ZERO).unwrap();
@@ -227,7 +218,7 @@ fn readiness_and_status_tell_within_5_seconds_that_the_broker_is_down_and_later_
         }
         broker.up().unwrap();
         for service in ["micro-1", "micro-2"] {
-            wait_until_ready(&program, service);
+            program.wait_until_ready(service);
         }
         None
     });
@@ -290,7 +281,7 @@ fn whatever_was_acknowledged_while_the_broker_came_and_went_is_stored_once_and_w
             });
             broker.up().unwrap();
         }
-        wait_until_ready(program, "micro-1");
+        program.wait_until_ready("micro-1");
         enough.store(true, Ordering::Relaxed);
         users.into_iter().flat_map(|user| user.join().unwrap()).chain(told_here).collect()
     });

@@ -74,6 +74,19 @@ fn in_hand(program: &Program, service: &str) -> u64 {
     program.status(service)["consumer"]["inFlight"].as_u64().unwrap()
 }
 
+/// micro-1 has stored and committed all that was sent, and a burst more is in its hand: it cannot be stored before the
+/// transaction of this connection ends.
+#[track_caller]
+fn with_a_burst_in_hand(program: &Program, load: &mut Load, folder: &tempfile::TempDir) -> Database {
+    let mut database = Database::open(folder.path());
+    load.assert_stored_once_in_order(&mut database);
+    load.kafka.wait_until_all_is_committed("micro-1-group", "notification.events");
+    database.execute("BEGIN EXCLUSIVE".to_owned());
+    load.burst();
+    wait_for("all of it to be in hand", || (in_hand(program, "micro-1") == BURST as u64).then_some(()));
+    database
+}
+
 #[test]
 fn what_micro_1_has_in_hand_when_it_is_told_to_stop_is_finished_and_committed() {
     let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
@@ -81,13 +94,8 @@ fn what_micro_1_has_in_hand_when_it_is_told_to_stop_is_finished_and_committed() 
     let mut database = wait_for("a stop in the middle of the first attempts", || {
         let start = Start::one("micro-1").env("DRAIN_DEADLINE_MS", "8000");
         let mut program = start.on(&broker).keeping(&folder).start().ready();
-        let mut database = Database::open(folder.path());
-        // What an earlier round may have left.
-        load.assert_stored_once_in_order(&mut database);
-        load.kafka.wait_until_all_is_committed("micro-1-group", "notification.events");
-        database.execute("BEGIN EXCLUSIVE".to_owned());
-        load.burst();
-        wait_for("all of it to be in hand", || (in_hand(&program, "micro-1") == BURST as u64).then_some(()));
+        // With nothing before it but what an earlier round may have left.
+        let mut database = with_a_burst_in_hand(&program, &mut load, &folder);
         program.signal(libc::SIGTERM);
         wait_for("the drain", || (!program.journal("stopping").is_empty()).then_some(()));
         database.execute("ROLLBACK".to_owned());
@@ -107,13 +115,7 @@ fn what_micro_1_had_in_hand_when_it_crashed_comes_again() {
     let mut load = Load::notifications(&broker);
     let mut program = start().ready();
     load.burst();
-    let mut database = Database::open(folder.path());
-    load.assert_stored_once_in_order(&mut database);
-    load.kafka.wait_until_all_is_committed("micro-1-group", "notification.events");
-    // Nothing can be stored any more: what comes now stays in hand.
-    database.execute("BEGIN EXCLUSIVE".to_owned());
-    load.burst();
-    wait_for("all of it to be in hand", || (in_hand(&program, "micro-1") == BURST as u64).then_some(()));
+    let mut database = with_a_burst_in_hand(&program, &mut load, &folder);
     wait_for("a failed attempt", || (!program.routed("micro-1", "outcome=retry").is_empty()).then_some(()));
     program.kill();
     database.execute("ROLLBACK".to_owned());

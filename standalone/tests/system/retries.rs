@@ -183,7 +183,7 @@ fn assert_owned(program: &Program, kafka: Option<&Raw>, user: u64, lies: Place) 
 fn assert_written(program: &Program, kafka: &Raw, user: u64, lies: Place) {
     let written = wait_for_outcome(program, "micro-1", user, "dead_lettered");
     assert_eq!((written.len(), &written[0]["offset"]), (1, &json!(lies.1)));
-    wait_for("readiness", || (program.get("micro-1", "/readyz").status() == 200).then_some(()));
+    program.wait_until_ready("micro-1");
     assert_eq!(program.actor("micro-1", TOPIC)["delayedDeadLetters"], 0);
     wait_for("the commit", || (committed_in(kafka, lies.0) > lies.1).then_some(()));
     assert_one_dead_letter(program, kafka, user);
@@ -265,7 +265,7 @@ fn a_dead_letter_that_meets_a_broker_that_is_down_is_written_when_it_is_back() {
     wait_for("the dead letter", || {
         (!program.routed("micro-1", &format!("key={user}&outcome=dead_lettered")).is_empty()).then_some(())
     });
-    wait_for("readiness", || (program.get("micro-1", "/readyz").status() == 200).then_some(()));
+    program.wait_until_ready("micro-1");
     wait_for("the commit", || (committed_in(&kafka, lies[0].0) > lies[0].1).then_some(()));
     assert_one_dead_letter(&program, &kafka, user);
 }

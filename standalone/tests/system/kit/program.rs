@@ -46,11 +46,11 @@ fn program() -> Command {
 fn spawn(command: &mut Command) -> Child {
     let _turn = turn();
     let mut child = command.spawn().unwrap();
+    // As the link below has it: without links on its way.
+    let program = Path::new(env!("CARGO_BIN_EXE_standalone")).canonicalize().unwrap();
     // Where there is no such link nobody waits.
-    let is_the_shell = |child: &Child| {
-        let program = std::fs::read_link(format!("/proc/{}/exe", child.id()));
-        program.is_ok_and(|program| program != Path::new(env!("CARGO_BIN_EXE_standalone")))
-    };
+    let is_the_shell =
+        |child: &Child| std::fs::read_link(format!("/proc/{}/exe", child.id())).is_ok_and(|runs| runs != program);
     while is_the_shell(&child) && child.try_wait().unwrap().is_none() {
         thread::sleep(Duration::from_millis(1));
     }
@@ -170,7 +170,7 @@ impl Program {
     #[track_caller]
     pub(crate) fn ready(self) -> Self {
         for service in self.addresses.keys() {
-            wait_for("readiness", || (self.get(service, "/readyz").status() == 200).then_some(()));
+            self.wait_until_ready(service);
         }
         self
     }
@@ -249,6 +249,11 @@ impl Program {
             Some((service.to_owned(), (api.to_owned(), rest.strip_suffix(')')?.to_owned())))
         });
         from_banner.chain(from_journal).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_until_ready(&self, service: &str) {
+        wait_for("readiness", || (self.get(service, "/readyz").status() == 200).then_some(()));
     }
 
     /// Runs `standalone healthcheck` against it.

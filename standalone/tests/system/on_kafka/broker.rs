@@ -8,14 +8,12 @@ use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::{Groups, on};
-use crate::kit::{Program, Raw, Start, new_user, wait_for};
+use crate::kit::{IN_TIME, Program, Raw, Start, new_user, wait_for};
 
 /// A request is answered within 5 s by default; the second more is the machine's.
 const ANSWER: Duration = Duration::from_secs(5 + 1);
 /// The status says within so long that the broker is down.
 const NOTICE: Duration = Duration::from_secs(5);
-/// A promise of time is kept on a machine that is there for it: where a busy one made a round late, another follows.
-const IN_TIME: &str = "a round in time";
 
 const UP: u8 = 0;
 const DOWN: u8 = 1;
@@ -134,7 +132,7 @@ fn on_kafka_a_dead_broker_never_gets_a_2xx_and_each_answer_holds_after_it_came_b
 #[track_caller]
 fn wait_until_ready(program: &Program) {
     for service in ["micro-1", "micro-2"] {
-        wait_for("readiness", || (program.get(service, "/readyz").status() == 200).then_some(()));
+        program.wait_until_ready(service);
     }
 }
 
