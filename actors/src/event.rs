@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::outcome::{ErrorKind, HandlerError};
 use crate::record::{Record, RecordBatch};
+use delivery::outcome::{ErrorKind, HandlerError};
 
 /// An event type: its name, its key rule and (by `garde`) its validation.
 ///

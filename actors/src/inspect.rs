@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 
 use crate::event::{given_correlation_id_of, given_id_of};
 use crate::journal::Message;
-use crate::outcome::Outcome;
+use delivery::outcome::Outcome;
 
 /// Routed messages kept: minutes of a busy demo, at most some megabytes.
 pub const KEPT_MESSAGES: usize = 10_000;
@@ -268,9 +268,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::assignment::Assignment;
     use crate::event::header;
     use crate::record::{BatchPool, RawRecord, RecordBatch};
+    use delivery::assignment::Assignment;
 
     fn batch(offset: i64, id: Option<&str>) -> RecordBatch {
         let assignment = Arc::new(Assignment::new("t".into(), 3, 0, 1));

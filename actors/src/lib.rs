@@ -7,7 +7,7 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use actors::{App, Contract, Defaults, Done, Event, Handler, HandlerResult, Program, Route, ServiceBuilder};
+//! use kafka_actors::{App, Contract, Defaults, Done, Event, Handler, HandlerResult, Program, Route, ServiceBuilder};
 //! # use serde::{Deserialize, Serialize};
 //!
 //! /// What is said on the topic: plain JSON on the wire, checked by its rules.
@@ -59,14 +59,12 @@
 //! - [`telemetry`], [`settings`]: the log and the metrics, and the one reader of the environment.
 //! - [`kafka`]: the only room that knows rdkafka.
 //! - [`journal`]: every observable thing, its log line and its metric.
-//! - [`delivery`]: the decisions, pure.
-//! - [`event`], [`escalation`], [`guard`], [`answer`], [`lease`], [`record`],
-//!   [`assignment`], [`outcome`]: the words that all of them use.
+//! - [`dead_letter`], [`event`], [`escalation`], [`guard`], [`record`], [`outcome`]: the words that all of them use.
+//!
+//! What decides is in a crate of its own, `kafka-actors-delivery`, which knows no I/O.
 
-pub mod answer;
-pub mod assignment;
 pub mod consumer;
-pub mod delivery;
+pub mod dead_letter;
 pub mod escalation;
 pub mod event;
 pub mod guard;
@@ -76,8 +74,6 @@ pub mod inspect;
 pub mod journal;
 pub mod kafka;
 pub mod launch;
-pub mod lease;
-pub mod outcome;
 pub mod producer;
 pub mod record;
 pub mod router;
@@ -87,10 +83,11 @@ pub mod status;
 mod supervisor;
 pub mod telemetry;
 
+pub use delivery::outcome;
+pub use delivery::outcome::{Done, HandlerError, HandlerResult};
 pub use event::{Contract, Event, NewEvent};
 pub use handler::{BatchHandler, Handler};
 pub use launch::{App, Program};
-pub use outcome::{Done, HandlerError, HandlerResult};
 pub use producer::Producer;
 pub use service::{Route, ServiceBuilder, StartError};
 pub use settings::{Defaults, Settings};

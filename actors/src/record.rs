@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub use pool::BatchPool;
 use pool::Buffers;
 
-use crate::assignment::Assignment;
+use delivery::assignment::Assignment;
 
 /// A range of the arena; `len == ABSENT` is a null key or value.
 #[derive(Clone, Copy, Debug)]

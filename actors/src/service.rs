@@ -18,14 +18,13 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, KafkaConsumerActor};
-use crate::delivery::dead_letter;
+use crate::dead_letter;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
 use crate::handler::{HandlerConfig, InFlight, Surroundings};
 use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
 use crate::kafka::{Broker, KafkaConfig, TopicSpec, ensure_topics};
-use crate::lease::Lease;
 use crate::producer::{Outlet, Producer, ProducerActor};
 use crate::record::BatchPool;
 use crate::router::{RouteTable, RouterActor, RouterParts};
@@ -34,6 +33,7 @@ use crate::status::{ActorTree, HandlerCounters};
 use crate::supervisor::Pulses;
 use crate::telemetry;
 use cares::{Cares, Supervise, counters_of};
+use delivery::lease::Lease;
 use measure::measure;
 pub use route::Route;
 use route::{SHARD, StartHandler};
@@ -251,7 +251,7 @@ struct ConsumerStart {
     /// Topics, their handlers, and how these stand.
     subscribed: Vec<(String, &'static str, Arc<HandlerCounters>)>,
     handlers: Vec<(String, StartHandler, Surroundings)>,
-    answered: mpsc::Receiver<Vec<crate::answer::Answer>>,
+    answered: mpsc::Receiver<Vec<delivery::answer::Answer>>,
     lease: Arc<Lease>,
     commands: mpsc::Receiver<Command>,
     pool: BatchPool,

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::delivery::restart_budget::RestartPolicy;
-use crate::delivery::retry::RetryPolicy;
 use crate::kafka::property_problem;
+use delivery::worker::restart_budget::RestartPolicy;
+use delivery::worker::retry::RetryPolicy;
 
 /// What differs between services before anything is set.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::kafka::MEASUREMENT_VALID;
-use crate::outcome::Outcome;
+use delivery::outcome::Outcome;
 #[cfg(feature = "faults")]
 pub use faults::Faults;
 pub use vitals::{ActorState, ActorStatus, ActorTree, Incident, Vitals};

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actors::kafka::EmbeddedBroker;
-use actors::service::Route;
-use actors::settings::arguments;
-use actors::{Done, Event, Handler, HandlerResult};
 use bench::{KEYS, PARTITIONS};
 use contracts::UserEvent;
 use garde::Validate as _;
+use kafka_actors::kafka::EmbeddedBroker;
+use kafka_actors::service::Route;
+use kafka_actors::settings::arguments;
+use kafka_actors::{Done, Event, Handler, HandlerResult};
 use rdkafka::message::Message as _;
 
 struct Count(Arc<AtomicU64>);

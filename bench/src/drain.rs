@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use actors::service::Route;
-use actors::{Done, Event, Handler, HandlerResult};
 use bench::{KEYS, Moment, PARTITIONS, Took};
 use contracts::UserEvent;
 use garde::Validate as _;
+use kafka_actors::service::Route;
+use kafka_actors::{Done, Event, Handler, HandlerResult};
 use rdkafka::message::Message as _;
 
 fn main() {

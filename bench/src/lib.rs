@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use actors::kafka::{Broker, KafkaConfig};
-use actors::service::{Route, Service, ServiceBuilder};
-use actors::settings::{Defaults, Settings, Variables, arguments, environment};
+use kafka_actors::kafka::{Broker, KafkaConfig};
+use kafka_actors::service::{Route, Service, ServiceBuilder};
+use kafka_actors::settings::{Defaults, Settings, Variables, arguments, environment};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -130,7 +130,7 @@ pub fn plain_consumer(brokers: &str, topic: &str) -> BaseConsumer {
 #[must_use]
 pub fn service(brokers: &str, route: Route, more: &[(&str, &str)]) -> Service {
     let settings = settings(brokers, more);
-    actors::telemetry::init(settings.log_format, &settings.log_filter);
+    kafka_actors::telemetry::init(settings.log_format, &settings.log_filter);
     ServiceBuilder::new(settings, Broker::Cluster(brokers.to_owned())).route(route).start().unwrap()
 }
 

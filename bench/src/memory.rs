@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use actors::service::{Route, Service};
-use actors::settings::arguments;
-use actors::{Done, Event, Handler, HandlerResult};
 use bench::{KEYS, PARTITIONS};
 use contracts::OtherEvent;
+use kafka_actors::service::{Route, Service};
+use kafka_actors::settings::arguments;
+use kafka_actors::{Done, Event, Handler, HandlerResult};
 
 /// What a slow event takes.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -15,10 +15,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actors::service::Route;
-use actors::{Done, Event, Handler, HandlerResult};
 use bench::{KEYS, Moment, PARTITIONS, Took};
 use contracts::UserEvent;
+use kafka_actors::service::Route;
+use kafka_actors::{Done, Event, Handler, HandlerResult};
 
 /// One event in so many has its handler panic.
 const PANICS_EVERY: u64 = 100;

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use actors::settings::arguments;
+use kafka_actors::settings::arguments;
 
 fn main() {
     let words = arguments();

@@ -31,7 +31,7 @@ pub const MAX_USER_ID: u64 = (1 << 53) - 1;
 
 #[cfg(test)]
 mod tests {
-    use actors::Contract;
+    use kafka_actors::Contract;
 
     use super::*;
 

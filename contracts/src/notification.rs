@@ -1,7 +1,7 @@
 //! A user is to be told something.
 
-use actors::Contract;
 use garde::Validate;
+use kafka_actors::Contract;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Any other event that services tell each other: an object that is passed on as it is.
 
-use actors::Contract;
 use garde::Validate;
+use kafka_actors::Contract;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actors::{Event, HandlerError};
+use kafka_actors::{Event, HandlerError};
 use serde_json::Value;
 
 /// Whether handlers obey `data.chaos`. Where they do not, it is a member like others that no contract knows.

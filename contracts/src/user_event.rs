@@ -1,8 +1,8 @@
 //! Something happened to a user.
 
-use actors::Contract;
 use garde::Path;
 use garde::Validate;
+use kafka_actors::Contract;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

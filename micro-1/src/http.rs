@@ -2,9 +2,9 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actors::http::{Body, Problem, Published, Publisher, cause_of, get, post, status_of, topic_problem};
 use contracts::{OtherEvent, UserEvent, topic};
 use garde::Validate;
+use kafka_actors::http::{Body, Problem, Published, Publisher, cause_of, get, post, status_of, topic_problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

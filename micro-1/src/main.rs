@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use actors::launch::Program;
+use kafka_actors::launch::Program;
 
 fn main() -> ExitCode {
     Program::alone("micro-1: sends user events, and keeps the notifications that come back.", &[micro_1::APP]).main()

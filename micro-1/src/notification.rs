@@ -1,7 +1,7 @@
 //! `NotificationActor`: keeps notifications, a batch per transaction, each once.
 
-use actors::{BatchHandler, Done, Event, HandlerError, HandlerResult};
 use contracts::{Chaos, Notification};
+use kafka_actors::{BatchHandler, Done, Event, HandlerError, HandlerResult};
 
 use crate::store::{NewNotification, Store};
 

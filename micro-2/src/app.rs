@@ -1,10 +1,10 @@
 //! micro-2 on one screen: what it handles, what it publishes, what it serves.
 
-use actors::kafka::Broker;
-use actors::launch::App;
-use actors::service::{Route, ServiceBuilder};
-use actors::settings::{Defaults, Settings};
 use contracts::{Chaos, topic};
+use kafka_actors::kafka::Broker;
+use kafka_actors::launch::App;
+use kafka_actors::service::{Route, ServiceBuilder};
+use kafka_actors::settings::{Defaults, Settings};
 
 use crate::http;
 use crate::other_events::OtherEventsActor;

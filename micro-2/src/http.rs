@@ -1,9 +1,9 @@
 //! micro-2's REST routes.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use actors::http::{Body, Problem, Published, Publisher, cause_of, get, post, status_of, topic_problem};
 use contracts::{Notification, OtherEvent, UserEvent, topic};
 use garde::Validate;
+use kafka_actors::http::{Body, Problem, Published, Publisher, cause_of, get, post, status_of, topic_problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use actors::launch::Program;
+use kafka_actors::launch::Program;
 
 fn main() -> ExitCode {
     Program::alone("micro-2: answers user events with notifications.", &[micro_2::APP]).main()

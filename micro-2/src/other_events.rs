@@ -1,7 +1,7 @@
 //! `OtherEventsActor`: the events of micro-1 that need no effect here. Each is validated, journaled and settled.
 
-use actors::{Done, Event, Handler, HandlerResult};
 use contracts::OtherEvent;
+use kafka_actors::{Done, Event, Handler, HandlerResult};
 
 /// Settles other events.
 pub(crate) struct OtherEventsActor;

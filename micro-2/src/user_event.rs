@@ -1,9 +1,9 @@
 //! `UserEventActor`: answers what happened to a user with a notification.
 
-use actors::event::NewEvent;
-use actors::producer::Producer;
-use actors::{Done, Event, Handler, HandlerError, HandlerResult};
 use contracts::{Chaos, Notification, UserAction, UserEvent, topic};
+use kafka_actors::event::NewEvent;
+use kafka_actors::producer::Producer;
+use kafka_actors::{Done, Event, Handler, HandlerError, HandlerResult};
 
 /// Answers user events with notifications.
 pub(crate) struct UserEventActor {

@@ -1,4 +1,4 @@
-//! A seeded world around the pure decisions of `actors::delivery`: partitions, a group, members that crash, freeze and
+//! A seeded world around the pure decisions of `kafka_actors::delivery`: partitions, a group, members that crash, freeze and
 //! come back, handlers that fail, panic and hang, commits that are late, lost or refused. A history checks what is promised.
 //!
 //! The same seed gives the same run, step by step: the trace's hash is in the report.

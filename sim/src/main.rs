@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use actors::settings::arguments;
+use kafka_actors::settings::arguments;
 
 /// Progress is told so often.
 const TOLD_EVERY: u64 = 10_000;

@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use actors::kafka::Broker;
-use actors::launch::{App, Program};
-use actors::service::Service;
+use kafka_actors::kafka::Broker;
+use kafka_actors::launch::{App, Program};
+use kafka_actors::service::Service;
 
 const APPS: [App; 2] = [micro_1::APP, micro_2::APP];
 

@@ -6,11 +6,11 @@ use tokio::sync::oneshot;
 
 use super::Command;
 use super::poll::{PollLoop, Then};
-use crate::delivery::hold::PauseCause;
-use crate::delivery::intake::Intake;
 use crate::journal::{Journal, TopicPaused};
 use crate::kafka::{SourceError, TopicPartition};
 use crate::status::ActorState;
+use delivery::member::hold::PauseCause;
+use delivery::member::intake::Intake;
 
 /// Pauses a topic, or ends its pause, for what this member has of it or gets; tells how many partitions it has.
 pub(super) fn pause_topic(

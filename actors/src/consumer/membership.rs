@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use super::poll::PollLoop;
-use crate::delivery::membership::Turn;
 use crate::journal::{MembershipConfirmed, MembershipDoubted};
+use delivery::member::membership::Turn;
 
 impl PollLoop {
     /// To be called at every turn, before anything else.
@@ -39,9 +39,9 @@ impl PollLoop {
 
     fn act(&mut self, turn: Turn, now: Instant) {
         match turn {
-            Turn::Certain => self.parts.lease.renew(self.membership.lease_until()),
+            Turn::Certain => self.parts.lease.renew(now, self.membership.lease_until()),
             Turn::CertainAgain => {
-                self.parts.lease.renew(self.membership.lease_until());
+                self.parts.lease.renew(now, self.membership.lease_until());
                 self.sweep();
             }
             Turn::Doubted { gap } => {

@@ -24,17 +24,17 @@ use std::time::Duration;
 use actix::{Actor, Addr, Context, Recipient, Supervised};
 use tokio::sync::oneshot;
 
-use crate::answer::Answer;
 use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE, Escalation};
 use crate::guard::guarded;
 use crate::handler::{Look, Sweep};
 use crate::journal::{Failed, Journal};
 use crate::kafka::{KafkaConfig, Source, SourceError};
-use crate::lease::Lease;
 use crate::record::BatchPool;
 use crate::router::Deliver;
 use crate::status::{ActorState, ConsumerBoard, ConsumerState, HandlerCounters, Vitals};
 use crate::supervisor::{Care, supervise};
+use delivery::answer::Answer;
+use delivery::lease::Lease;
 use poll::PollLoop;
 
 /// Limits and intervals of the consumer.

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::poll::PollLoop;
-use crate::delivery::commits::Commit;
-use crate::delivery::intake::Resume;
 use crate::journal::{NotesRead, NotesRefused, NotesTaken, ProgressUnread};
 use crate::kafka::{PartitionOffset, TopicPartition};
+use delivery::member::commits::Commit;
+use delivery::member::intake::Resume;
 
 /// Between notes. One costs the broker some milliseconds, and the next is not begun before it is answered.
 pub(super) const NOTE_INTERVAL: Duration = Duration::from_millis(20);

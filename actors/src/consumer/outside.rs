@@ -10,12 +10,12 @@ use super::hold::pause_topic;
 use super::poll::{PollLoop, Then};
 use super::room::RecordSize;
 use super::{Command, ConsumerParts};
-use crate::delivery::membership::{LEASE, Membership};
 use crate::guard::{dropped, guarded};
 use crate::handler::Sweep;
 use crate::kafka::SourceError;
 use crate::status::{ActorState, ConsumerState};
 use crate::supervisor::{Order, Verb};
+use delivery::member::membership::{LEASE, Membership};
 
 /// Orders of operators are looked for so often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -56,7 +56,7 @@ impl PollLoop {
             let now = Instant::now();
             if back.is_none() {
                 // Nothing is held. What waits in the handlers for something that is over is to find that out.
-                self.parts.lease.renew(now + LEASE);
+                self.parts.lease.renew(now, now + LEASE);
             }
             self.sweep_wanted = self.sweep_wanted && self.parts.sweep.try_send(Sweep).is_err();
             let look = now + LOOK_INTERVAL;
@@ -119,13 +119,13 @@ impl PollLoop {
     /// Holds nothing any more. Nothing is started or finished before the new member has its partitions.
     pub(super) fn let_go(mut self) -> Self {
         let now = Instant::now();
-        self.parts.lease.renew(now);
+        self.parts.lease.end();
         self.parts.lease.hold(false);
         for (_, assignment) in self.assignments.drain() {
             assignment.end();
         }
         // Before the lease is renewed: whoever acts under it looks for what has ended, also where no sweep has come.
-        self.parts.lease.end_some();
+        self.parts.lease.changed();
         let config = &self.parts.config;
         self.intake = self.intake.anew(config.max_in_flight_records, config.max_in_flight_bytes);
         self.leaving.clear();

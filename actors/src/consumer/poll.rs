@@ -17,11 +17,6 @@ use super::room::RecordSize;
 use super::stall::Stalls;
 use super::take_in::{InARow, LeftOut, take_in};
 use super::{Command, ConsumerParts};
-use crate::assignment::Assignment;
-use crate::delivery::commit_pace::CommitPace;
-use crate::delivery::intake::{Effect, Intake};
-use crate::delivery::membership::Membership;
-use crate::delivery::progress_codec::MAX_METADATA_BYTES;
 use crate::guard::guarded;
 use crate::journal::{
     BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
@@ -31,6 +26,11 @@ use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ConsumerState;
 use crate::supervisor::Report;
+use delivery::assignment::Assignment;
+use delivery::member::commit_pace::CommitPace;
+use delivery::member::intake::{Effect, Intake};
+use delivery::member::membership::Membership;
+use delivery::member::progress_codec::MAX_METADATA_BYTES;
 
 /// A batch is sent on at the latest when it has so many records: more gains nothing.
 const MAX_BATCH_RECORDS: usize = 512;
@@ -337,7 +337,7 @@ impl PollLoop {
         }
     }
 
-    pub(super) fn answered(&mut self, answers: &[crate::answer::Answer]) {
+    pub(super) fn answered(&mut self, answers: &[delivery::answer::Answer]) {
         let (mut stale, mut given_up) = (0, 0);
         for answer in answers {
             match self.intake.answer(answer) {

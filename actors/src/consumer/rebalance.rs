@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::poll::{Draining, Leaving, PollLoop, Then};
-use crate::assignment::Assignment;
-use crate::delivery::intake::Resume;
 use crate::handler::Sweep;
 use crate::journal::{Change, DrainTimedOut, ProgressUnread};
 use crate::kafka::{PartitionOffset, SourceError, TopicPartition};
 use crate::status::ConsumerState;
+use delivery::assignment::Assignment;
+use delivery::member::intake::Resume;
 
 /// A final commit that is not answered by then is given up: its records are repeated.
 const FINAL_COMMIT_DEADLINE: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ impl PollLoop {
             let assignment = Assignment::new(topic.as_str().into(), *partition, slot, epoch);
             if let Some(before) = self.assignments.insert(slot, Arc::new(assignment)) {
                 before.end();
-                self.parts.lease.end_some();
+                self.parts.lease.changed();
             }
         }
         self.last = None;
@@ -173,7 +173,7 @@ impl PollLoop {
                 assignment.end();
             }
         }
-        self.parts.lease.end_some();
+        self.parts.lease.changed();
         self.last = None;
     }
 

@@ -1,10 +1,10 @@
 //! What is told of the consumer: its status, and its rebalances in short lines.
 
 use super::poll::PollLoop;
-use crate::delivery::hold::PauseCause;
 use crate::journal::{Change, PartitionsPaused, PausedPartitions, Rebalanced};
 use crate::kafka::TopicPartition;
 use crate::status::{ConsumerStatus, PartitionStatus};
+use delivery::member::hold::PauseCause;
 
 impl PollLoop {
     /// Offset of the next record to be written, where it was measured.

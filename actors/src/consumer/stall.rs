@@ -5,10 +5,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use super::poll::PollLoop;
-use crate::delivery::stall::{Reading, StallWatch};
 use crate::handler::{Found, Look, Place, Whereabouts};
 use crate::journal::{StallOver, Stalled};
 use crate::status::{ActorState, StallStatus};
+use delivery::member::stall::{Reading, StallWatch};
 
 /// A handler's actor that turns answers within milliseconds. It is asked so often, and one that has not answered by
 /// the next time does not turn.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::assignment::Assignment;
-use crate::delivery::intake::{Intake, Tracking};
 use crate::kafka::Message;
 use crate::record::RecordBatch;
+use delivery::assignment::Assignment;
+use delivery::member::intake::{Intake, Tracking};
 
 /// What was left out of a batch, and why.
 #[derive(Default)]

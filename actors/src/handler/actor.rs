@@ -23,21 +23,21 @@ use super::item::{Fallen, InHand, Item, Place};
 use super::life::Life;
 use super::look::Look;
 use super::runs::{Running, Runs};
-use crate::answer::{Answer, Answers};
-use crate::delivery::lanes::{Lanes, Unkeyed};
-use crate::delivery::restart_budget::RestartPolicy;
-use crate::delivery::retry::RetryPolicy;
 use crate::escalation::Escalation;
 use crate::event::Event;
 use crate::guard::Panicked;
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Routed};
-use crate::lease::Lease;
-use crate::outcome::{HandlerResult, Outcome};
 use crate::producer::Producer;
 use crate::record::{BatchPool, RecordBatch};
 use crate::status::HandlerCounters;
 use crate::supervisor::{Commands, Orders, Report};
+use delivery::answer::{Answer, Answers};
+use delivery::lease::Lease;
+use delivery::outcome::{HandlerResult, Outcome};
+use delivery::worker::lanes::{Lanes, Unkeyed};
+use delivery::worker::restart_budget::RestartPolicy;
+use delivery::worker::retry::RetryPolicy;
 
 /// Records of one batch for one handler.
 #[derive(Debug, actix::Message)]

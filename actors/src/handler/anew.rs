@@ -10,9 +10,9 @@ use super::actor::HandlerActor;
 use super::invoke::Invoke;
 use super::item::{InHand, Item};
 use super::life::Life;
-use crate::delivery::lanes::{LaneKey, Lanes};
 use crate::record::RecordBatch;
 use crate::supervisor::{Care, supervise};
+use delivery::worker::lanes::{LaneKey, Lanes};
 
 /// Records of one batch that came, of which the first are in their lanes.
 pub(super) struct Arrived {

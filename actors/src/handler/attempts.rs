@@ -10,10 +10,10 @@ use super::actor::{Called, HandlerActor};
 use super::dead_letters::{Letter, write};
 use super::invoke::{Invoke, Run};
 use super::item::{InHand, Item};
-use crate::delivery::lanes::LaneKey;
 use crate::journal::Message;
-use crate::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
 pub(super) use crate::supervisor::random;
+use delivery::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
+use delivery::worker::lanes::LaneKey;
 
 /// Things a lane waits for.
 pub(super) enum Waited {

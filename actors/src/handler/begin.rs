@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::actor::{Called, HandlerActor};
 use super::invoke::{Invoke, Run};
 use super::item::{InHand, Item};
-use crate::delivery::lanes::LaneKey;
 use crate::event::Event;
 use crate::guard::{guarded, guarded_future};
-use crate::outcome::{ErrorKind, HandlerError};
+use delivery::outcome::{ErrorKind, HandlerError};
+use delivery::worker::lanes::LaneKey;
 
 impl<I: Invoke> HandlerActor<I> {
     /// The next items that may run together, decoded. Items that cannot run are dealt with on the way.

@@ -9,7 +9,7 @@ use tokio::time::sleep_until;
 use super::actor::HandlerActor;
 use super::invoke::Invoke;
 use super::item::{InHand, Item};
-use crate::outcome::{ErrorKind, HandlerError};
+use delivery::outcome::{ErrorKind, HandlerError};
 
 impl<I: Invoke> HandlerActor<I> {
     /// Sets the alarm for the next deadline of a call where none is set; true when it did, so that it wants its first poll.
@@ -39,7 +39,7 @@ impl<I: Invoke> HandlerActor<I> {
 
     /// Cancels what has moved since it looked last, where the sweep has not come yet: nothing of it goes on.
     pub(super) fn cancel_moved(&mut self) {
-        let ends = self.around.lease.ends();
+        let ends = self.around.lease.changes();
         if std::mem::replace(&mut self.ends, ends) != ends {
             self.cancel_ended();
         }

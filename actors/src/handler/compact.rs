@@ -53,8 +53,8 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::assignment::Assignment;
     use crate::record::RawRecord;
+    use delivery::assignment::Assignment;
 
     const RECORDS: u32 = 100;
 

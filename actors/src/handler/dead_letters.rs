@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use super::actor::Surroundings;
 use super::attempts::random;
 use super::item::Item;
-use crate::delivery::dead_letter::{Cause, dead_letter};
-use crate::delivery::retry::RetryPolicy;
+use crate::dead_letter::{Cause, dead_letter};
 use crate::journal::DeadLetterDelayed;
-use crate::outcome::HandlerError;
 use crate::producer::Producer;
 use crate::status::HandlerCounters;
+use delivery::outcome::HandlerError;
+use delivery::worker::retry::RetryPolicy;
 
 /// A record that is to be moved to its dead-letter topic, and why.
 pub(super) struct Letter {

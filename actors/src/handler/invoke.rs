@@ -6,7 +6,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::{BatchHandler, Handler};
 use crate::event::{Contract, Event};
-use crate::outcome::{HandlerError, HandlerResult};
+use delivery::outcome::{HandlerError, HandlerResult};
 
 /// Events that go to a handler in one call. One event costs no allocation.
 pub(crate) type Run<T> = SmallVec<[T; 1]>;

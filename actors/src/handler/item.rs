@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::invoke::Run;
-use crate::answer::Answer;
-use crate::delivery::blame::Era;
-use crate::delivery::lanes::LaneKey;
 use crate::record::{Record, RecordBatch};
+use delivery::answer::Answer;
+use delivery::worker::blame::Era;
+use delivery::worker::lanes::LaneKey;
 
 /// One record on its way. Dropped without an answer, wherever a panic may have led to that, it comes back to its actor.
 pub(super) struct Item {

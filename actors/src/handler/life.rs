@@ -13,12 +13,12 @@ use super::actor::HandlerActor;
 use super::attempts::random;
 use super::invoke::Invoke;
 use super::item::{Item, Place};
-use crate::delivery::blame::{Blame, Blamed, Era};
-use crate::delivery::lanes::LaneKey;
-use crate::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 use crate::guard::{Panicked, dropped, guarded};
 use crate::journal::{ActorEscalated, ActorFailed, ActorRecovered};
 use crate::status::ActorState;
+use delivery::worker::blame::{Blame, Blamed, Era};
+use delivery::worker::lanes::LaneKey;
+use delivery::worker::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 
 /// The present handler and the failures of those before it.
 pub(super) struct Life<I> {

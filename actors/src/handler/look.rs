@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use super::actor::HandlerActor;
 use super::invoke::Invoke;
 use super::item::{Item, Place};
-use crate::delivery::lanes::LaneState;
+use delivery::worker::lanes::LaneState;
 
 /// Where is this record? Its handler's actor answers where it has it.
 #[derive(Clone, Debug, actix::Message)]

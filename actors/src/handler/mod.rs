@@ -26,7 +26,7 @@ pub use item::Place;
 pub use look::{Found, Look, Whereabouts};
 
 use crate::event::{Contract, Event};
-use crate::outcome::HandlerResult;
+use delivery::outcome::HandlerResult;
 
 /// Handles events one by one. Events of different keys are handled concurrently, those of one key in order.
 ///
@@ -35,7 +35,7 @@ use crate::outcome::HandlerResult;
 /// with fresh state takes over.
 ///
 /// ```
-/// use actors::{Contract, Done, Event, Handler, HandlerResult};
+/// use kafka_actors::{Contract, Done, Event, Handler, HandlerResult};
 /// # use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize, schemars::JsonSchema, garde::Validate)]

@@ -9,8 +9,8 @@ use tracing::{Level, debug, error, info, warn};
 
 use super::Entry;
 use crate::event::{correlation_id_of, id_of};
-use crate::outcome::Outcome;
 use crate::record::Record;
+use delivery::outcome::Outcome;
 
 /// A request or a handler published an event and the broker acknowledged it.
 pub struct Published<'a> {

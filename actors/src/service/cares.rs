@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::route::{Route, SHARD, path_of};
-use crate::delivery::restart_budget::RestartPolicy;
 use crate::escalation::Escalation;
 use crate::journal::Journal;
 use crate::status::{ActorTree, HandlerCounters};
 use crate::supervisor::{Care, Commands, Forgives};
+use delivery::worker::restart_budget::RestartPolicy;
 
 /// Whom to tell of actors, and how often they may be started again.
 #[derive(Clone)]

@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::delivery::lanes::Unkeyed;
-use crate::delivery::restart_budget::RestartPolicy;
 use crate::handler::{
     BatchHandler, Each, Handler, HandlerActor, HandlerConfig, InBatches, Invoke, Share, Surroundings,
 };
 use crate::producer::Producer;
 use crate::router::RouteTarget;
+use delivery::worker::lanes::Unkeyed;
+use delivery::worker::restart_budget::RestartPolicy;
 
 /// The one shard in the paths of its actors.
 pub(super) const SHARD: &str = "shard-0";

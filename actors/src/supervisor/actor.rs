@@ -136,11 +136,11 @@ mod tests {
     use actix::{AsyncContext as _, Handler, Message};
 
     use super::*;
-    use crate::delivery::restart_budget::RestartPolicy;
     use crate::escalation::Escalation;
     use crate::journal::Journal;
     use crate::status::{ActorState, Vitals};
     use crate::supervisor::{Commands, Requester};
+    use delivery::worker::restart_budget::RestartPolicy;
 
     /// Where an actor is to panic.
     #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,11 +5,11 @@ use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{Commands, Order, Orders};
-use crate::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 use crate::escalation::Escalation;
 use crate::guard::Panicked;
 use crate::journal::{ActorEscalated, ActorFailed, ActorRecovered, Journal};
 use crate::status::{ActorState, Vitals};
+use delivery::worker::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 
 /// When failures are forgiven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

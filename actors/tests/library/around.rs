@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actors::escalation::EXIT_SOFTWARE;
-use actors::status::ActorState;
-use actors::{Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::escalation::EXIT_SOFTWARE;
+use kafka_actors::status::ActorState;
+use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service, service_of, wait_for, wait_for_count, wait_until_ready};
 use crate::ledger::{KEYS, Ledger, QUICK, THREAD, status, step, vitals};

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
-use actors::service::Service;
-use actors::status::ConsumerState;
-use actors::{Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::service::Service;
+use kafka_actors::status::ConsumerState;
+use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 
 use crate::kit::{GIVE_UP, Publisher, Step, TOPIC, broker, service_of, wait_for, wait_until_ready};
 

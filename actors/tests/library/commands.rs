@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actors::delivery::stall::STALL_AFTER;
-use actors::kafka::Broker;
-use actors::service::Service;
-use actors::status::{ActorState, ConsumerState};
-use actors::{Done, Event, Handler, HandlerResult, Route};
+use delivery::member::stall::STALL_AFTER;
+use kafka_actors::kafka::Broker;
+use kafka_actors::service::Service;
+use kafka_actors::status::{ActorState, ConsumerState};
+use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 use serde_json::json;
 use tokio::sync::Semaphore;
 

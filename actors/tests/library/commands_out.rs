@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use actix_web::web;
-use actors::Route;
-use actors::event::Cause;
-use actors::http::{Problem, Publisher as Publishes, post};
-use actors::kafka::{Broker, PublishError};
-use actors::service::Service;
-use actors::status::ActorState;
+use kafka_actors::Route;
+use kafka_actors::event::Cause;
+use kafka_actors::http::{Problem, Publisher as Publishes, post};
+use kafka_actors::kafka::{Broker, PublishError};
+use kafka_actors::service::Service;
+use kafka_actors::status::ActorState;
 use serde_json::{Value, json};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service_of, service_with, wait_for, wait_until_ready};

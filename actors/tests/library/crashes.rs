@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use actors::escalation::EXIT_SOFTWARE;
-use actors::kafka::Broker;
-use actors::status::ActorState;
+use kafka_actors::escalation::EXIT_SOFTWARE;
+use kafka_actors::kafka::Broker;
+use kafka_actors::status::ActorState;
 
 use crate::kit::{
     Publisher, TOPIC, broker, kafka, service, service_of, unused, wait_for, wait_for_count, wait_until_ready,

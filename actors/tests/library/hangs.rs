@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actors::{BatchHandler, Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::{BatchHandler, Done, Event, Handler, HandlerResult, Route};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service, wait_for, wait_until_ready};
 

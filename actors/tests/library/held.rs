@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actors::{Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service, wait_for_count, wait_until_ready};
 

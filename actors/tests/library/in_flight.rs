@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use actors::service::Service;
-use actors::{Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::service::Service;
+use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 use tokio::sync::Semaphore;
 
 use crate::kit::{Publisher, Step, broker, service_of, wait_for, wait_until_ready};

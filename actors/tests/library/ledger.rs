@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use actors::kafka::Broker;
-use actors::service::Service;
-use actors::status::{ActorStatus, Vitals};
-use actors::{Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::kafka::Broker;
+use kafka_actors::service::Service;
+use kafka_actors::status::{ActorStatus, Vitals};
+use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 
 use crate::kit::{Step, service, wait_until_ready};
 

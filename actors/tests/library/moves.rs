@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use actors::service::Service;
-use actors::{BatchHandler, Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::service::Service;
+use kafka_actors::{BatchHandler, Done, Event, Handler, HandlerResult, Route};
 use tokio::sync::Notify;
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service, wait_for, wait_until_ready};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actors::{BatchHandler, Contract, Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::{BatchHandler, Contract, Done, Event, Handler, HandlerResult, Route};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service, wait_for, wait_until_ready};
 

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use actors::escalation::EXIT_SOFTWARE;
-use actors::event::{Cause, NewEvent};
-use actors::kafka::{Broker, PublishError};
-use actors::service::Service;
-use actors::status::ActorState;
-use actors::{Done, Event, Handler, HandlerError, HandlerResult, Producer, Route};
+use kafka_actors::escalation::EXIT_SOFTWARE;
+use kafka_actors::event::{Cause, NewEvent};
+use kafka_actors::kafka::{Broker, PublishError};
+use kafka_actors::service::Service;
+use kafka_actors::status::ActorState;
+use kafka_actors::{Done, Event, Handler, HandlerError, HandlerResult, Producer, Route};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, kafka, service_of, unused, wait_for, wait_until_ready};
 

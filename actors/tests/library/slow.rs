@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actors::service::Service;
-use actors::{Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::service::Service;
+use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 
 use crate::kit::{Publisher, Step, kafka, service, unused, wait_for, wait_until_ready};
 

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actors::delivery::stall::STALL_AFTER;
-use actors::service::Service;
-use actors::{Done, Event, Handler, HandlerError, HandlerResult, Route};
+use delivery::member::stall::STALL_AFTER;
+use kafka_actors::service::Service;
+use kafka_actors::{Done, Event, Handler, HandlerError, HandlerResult, Route};
 use tokio::sync::Notify;
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service, wait_for, wait_until_ready};

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actors::escalation::{Cause, EXIT_SOFTWARE};
-use actors::service::Service;
-use actors::status::{ActorState, HandlerStatus};
-use actors::{BatchHandler, Done, Event, Handler, HandlerResult, Route};
+use kafka_actors::escalation::{Cause, EXIT_SOFTWARE};
+use kafka_actors::service::Service;
+use kafka_actors::status::{ActorState, HandlerStatus};
+use kafka_actors::{BatchHandler, Done, Event, Handler, HandlerResult, Route};
 use tokio::sync::{Barrier, Semaphore};
 
 use crate::kit::{Publisher, Step, TOPIC, broker, service, service_of, wait_for, wait_until_ready};

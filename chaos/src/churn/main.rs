@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use actors::settings::{arguments, environment};
 use chaos::monotonic;
+use kafka_actors::settings::{arguments, environment};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
@@ -106,7 +106,7 @@ fn variables(brokers: &str, name: &str, protocol: &str) -> Vec<(String, String)>
         ("KAFKA_CREATE_TOPICS", "false".to_owned()),
         ("LOG_FORMAT", "json".to_owned()),
         // One line for each handling would cost more than the handling.
-        ("RUST_LOG", "info,actors::journal::messages=warn".to_owned()),
+        ("RUST_LOG", "info,kafka_actors::journal::messages=warn".to_owned()),
         (member::TOPIC, name.to_owned()),
     ];
     if protocol == "kip848" {

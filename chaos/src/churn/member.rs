@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use actors::launch::{App, Program};
-use actors::settings::environment;
-use actors::{Contract, Defaults, Done, Event, Handler, HandlerResult, Route, ServiceBuilder};
 use chaos::monotonic;
+use kafka_actors::launch::{App, Program};
+use kafka_actors::settings::environment;
+use kafka_actors::{Contract, Defaults, Done, Event, Handler, HandlerResult, Route, ServiceBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::ledger::Handling;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use actors::delivery::dead_letter;
 use contracts::topic;
+use kafka_actors::dead_letter;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kcat::Kcat;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use actors::delivery::{note, progress_codec};
+use delivery::member::{note, progress_codec};
 
 use crate::kcat::Record;
 

@@ -20,9 +20,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use actors::settings::{arguments, environment};
 use check::check;
 use journals::Journals;
+use kafka_actors::settings::{arguments, environment};
 use options::{DevKafka, Options, USAGE};
 use report::Counts;
 use story::Story;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use actors::settings::environment;
+use kafka_actors::settings::environment;
 
 /// The short form: some four minutes with what comes before and after.
 const SECONDS: u64 = 200;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actors::kafka::NOTES_SUFFIX;
+use kafka_actors::kafka::NOTES_SUFFIX;
 
 use crate::check::{Evidence, distinct, is_garbage};
 use crate::coordinator::Commit;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use actors::delivery::dead_letter;
-use actors::kafka::NOTES_SUFFIX;
 use contracts::topic;
+use kafka_actors::dead_letter;
+use kafka_actors::kafka::NOTES_SUFFIX;
 
 use crate::brokers::Brokers;
 use crate::check::{Evidence, GARBAGE};

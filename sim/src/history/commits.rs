@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use actors::delivery::commit_pace::MOST_HOLD;
+use delivery::member::commit_pace::MOST_HOLD;
 
 use super::{History, Known, Tenure, Violation};
 

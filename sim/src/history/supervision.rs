@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
-use actors::delivery::restart_budget::RestartPolicy;
+use delivery::worker::restart_budget::RestartPolicy;
 
 use super::{History, Tenure, Violation};
 

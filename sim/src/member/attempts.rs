@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use actors::delivery::lanes::LaneKey;
-use actors::delivery::retry::RetryPolicy;
+use delivery::worker::lanes::LaneKey;
+use delivery::worker::retry::RetryPolicy;
 
 use super::{Item, Member, Step};
 use crate::Sabotage;

@@ -28,7 +28,7 @@ impl Member {
         if !self.may_act(step) {
             return Ok(());
         }
-        let ends = self.lease.ends();
+        let ends = self.lease.changes();
         if std::mem::replace(&mut self.ends, ends) != ends && !self.is(Sabotage::MovedCancelledBySweepsAlone) {
             self.cancel_ended(step);
         }

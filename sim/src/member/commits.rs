@@ -1,7 +1,7 @@
 //! How a member commits, and hears what became of it.
 
-use actors::delivery::intake::Commit;
-use actors::delivery::progress_codec;
+use delivery::member::intake::Commit;
+use delivery::member::progress_codec;
 
 use super::{COMMIT_INTERVAL, Member, Step};
 use crate::Sabotage;

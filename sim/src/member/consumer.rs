@@ -1,7 +1,7 @@
 //! The turn of the consumer's thread. It is done in phases, so that the handler's actor, or a freeze, can come between them.
 
-use actors::delivery::intake::Effect;
-use actors::delivery::membership::{LEASE, Turn};
+use delivery::member::intake::Effect;
+use delivery::member::membership::{LEASE, Turn};
 
 use super::{GroupEvent, Member, Step};
 use crate::Sabotage;
@@ -81,15 +81,15 @@ impl Member {
     pub(super) fn act(&mut self, turn: Turn, step: &mut Step<'_>) {
         let now = step.now;
         match turn {
-            Turn::Certain => self.lease.renew(self.membership.lease_until()),
+            Turn::Certain => self.lease.renew(now, self.membership.lease_until()),
             Turn::CertainAgain => {
-                self.lease.renew(self.membership.lease_until());
+                self.lease.renew(now, self.membership.lease_until());
                 self.sweep(step);
             }
             Turn::Doubted { .. } => {
                 step.history.report.doubts += 1;
                 if self.is(Sabotage::LeaseRenewedInDoubt) {
-                    self.lease.renew(now + LEASE);
+                    self.lease.renew(now, now + LEASE);
                 }
                 let (last_commit, can_ask) = self.intake.say_again();
                 let last_commit = if self.is(Sabotage::DoubtEndedByAnOldAnswer) { 0 } else { last_commit };

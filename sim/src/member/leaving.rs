@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use actors::delivery::hold::PauseCause;
-use actors::delivery::intake::Resume;
-use actors::delivery::membership::Membership;
-use actors::delivery::progress_codec;
+use delivery::member::hold::PauseCause;
+use delivery::member::intake::Resume;
+use delivery::member::membership::Membership;
+use delivery::member::progress_codec;
 
 use super::consumer::Phase;
 use super::{Left, Member, Owned, Released, Step, TOPIC};
@@ -206,7 +206,7 @@ impl Member {
     fn end(&mut self, partition: usize, step: &mut Step<'_>) -> Option<Owned> {
         let owned = self.owned.remove(&partition)?;
         self.intake.end(owned.slot);
-        self.lease.end_some();
+        self.lease.changed();
         step.history.ended(owned.tenure);
         Some(owned)
     }

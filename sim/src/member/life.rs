@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use actors::delivery::blame::{Blame, Blamed, Era};
-use actors::delivery::restart_budget::{RestartBudget, RestartPolicy, Verdict};
+use delivery::worker::blame::{Blame, Blamed, Era};
+use delivery::worker::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 
 use super::{Item, Member, Step};
 use crate::Sabotage;

@@ -12,14 +12,14 @@ mod reading;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use actors::answer::Answer;
-use actors::delivery::blame::Era;
-use actors::delivery::commit_pace::CommitPace;
-use actors::delivery::intake::Intake;
-use actors::delivery::lanes::Lanes;
-use actors::delivery::membership::Membership;
-use actors::delivery::progress_codec;
-use actors::lease::Lease;
+use delivery::answer::Answer;
+use delivery::lease::Lease;
+use delivery::member::commit_pace::CommitPace;
+use delivery::member::intake::Intake;
+use delivery::member::membership::Membership;
+use delivery::member::progress_codec;
+use delivery::worker::blame::Era;
+use delivery::worker::lanes::Lanes;
 
 use crate::Sabotage;
 use crate::history::{History, Known, Record, Tenure, Violation};

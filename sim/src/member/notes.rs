@@ -1,8 +1,8 @@
 //! How a member notes what the group takes no commit of, and goes on from the notes of others.
 
-use actors::delivery::commits::Commit;
-use actors::delivery::intake::Resume;
-use actors::delivery::{note, progress_codec};
+use delivery::member::commits::Commit;
+use delivery::member::intake::Resume;
+use delivery::member::{note, progress_codec};
 
 use super::commits::{CommitAnswer, CommitRequest, Part};
 use super::{Member, Step};

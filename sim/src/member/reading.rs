@@ -1,9 +1,9 @@
 //! How a member reads: as much as its intake has room for, and nothing of what is paused.
 
-use actors::assignment::PartitionSeed;
-use actors::delivery::hold::PauseCause;
-use actors::delivery::intake::Tracking;
-use actors::delivery::lanes::{LaneKey, Unkeyed};
+use delivery::assignment::PartitionSeed;
+use delivery::member::hold::PauseCause;
+use delivery::member::intake::Tracking;
+use delivery::worker::lanes::{LaneKey, Unkeyed};
 
 use super::{Item, Member, Owned, Step, TOPIC};
 use crate::Sabotage;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use actors::delivery::{note, progress_codec};
+use delivery::member::{note, progress_codec};
 
 use super::World;
 use crate::history::{Known, Tenure, Violation};

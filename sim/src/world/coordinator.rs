@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use actors::delivery::membership::LEASE;
+use delivery::member::membership::LEASE;
 
 use super::{PARTITIONS, World};
 use crate::history::{Tenure, Violation};

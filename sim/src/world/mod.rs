@@ -10,9 +10,9 @@ use crate::history::{History, Nature, Record, Violation};
 use crate::member::{Member, Outbox, Step};
 use crate::rng::Rng;
 use crate::{Report, Sabotage};
-use actors::delivery::progress_codec;
 use broker::Broker;
 use coordinator::{Owner, Session};
+use delivery::member::progress_codec;
 
 const PARTITIONS: usize = 3;
 const KEYS: usize = 8;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actors::settings::Defaults;
+use kafka_actors::settings::Defaults;
 use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::project::{accepted, read, services};

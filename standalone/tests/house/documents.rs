@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use actors::escalation::{EXIT_CONFIG, EXIT_SOFTWARE};
-use actors::settings::VARIABLES;
+use kafka_actors::escalation::{EXIT_CONFIG, EXIT_SOFTWARE};
+use kafka_actors::settings::VARIABLES;
 
 use crate::project::{files, members, read, root};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actors::settings::VARIABLES;
+use kafka_actors::settings::VARIABLES;
 
 use crate::project::{accepted, is_known, read, root, services};
 

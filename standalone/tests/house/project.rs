@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use actors::settings::{Defaults, Settings, VARIABLES, Variables};
+use kafka_actors::settings::{Defaults, Settings, VARIABLES, Variables};
 
 /// Folders that are no part of the project's text.
 const SKIPPED: [&str; 3] = ["target", ".git", "data"];

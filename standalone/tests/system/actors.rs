@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use actors::delivery::stall::STALL_AFTER;
-use actors::kafka::EmbeddedBroker;
+use delivery::member::stall::STALL_AFTER;
+use kafka_actors::kafka::EmbeddedBroker;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 

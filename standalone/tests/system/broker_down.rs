@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use actors::kafka::EmbeddedBroker;
+use kafka_actors::kafka::EmbeddedBroker;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use actors::settings::VARIABLES;
+use kafka_actors::settings::VARIABLES;
 use serde_json::json;
 
 use crate::kit::{Out, Raw, Start, embedded_broker, new_user, wait_for};

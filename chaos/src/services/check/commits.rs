@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use actors::event::header;
-use actors::kafka::NOTES_SUFFIX;
 use contracts::topic;
+use kafka_actors::event::header;
+use kafka_actors::kafka::NOTES_SUFFIX;
 
 use super::log::{is_garbage, origin};
 use super::{Broken, Evidence};

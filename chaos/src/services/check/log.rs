@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use actors::delivery::dead_letter::header as letter;
-use actors::event::header;
+use kafka_actors::dead_letter::header as letter;
+use kafka_actors::event::header;
 
 use super::{Broken, Evidence};
 use crate::kcat::Record;

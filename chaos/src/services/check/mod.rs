@@ -7,7 +7,7 @@ mod log;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 
-use actors::event::header;
+use kafka_actors::event::header;
 
 use crate::coordinator::Groups;
 use crate::driver::{Fate, Post};

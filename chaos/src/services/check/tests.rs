@@ -1,6 +1,6 @@
 //! A small run that kept every promise, and what the check says when one is broken in it.
 
-use actors::delivery::dead_letter::header as letter;
+use kafka_actors::dead_letter::header as letter;
 
 use super::*;
 use crate::coordinator::Commit;

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actors::kafka::EmbeddedBroker;
+use kafka_actors::kafka::EmbeddedBroker;
 
 use super::{PARTITIONS, TOPICS};
 

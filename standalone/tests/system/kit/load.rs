@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use actors::kafka::EmbeddedBroker;
+use kafka_actors::kafka::EmbeddedBroker;
 use serde_json::json;
 
 use super::{Database, Out, Raw, new_user, wait_for_count};

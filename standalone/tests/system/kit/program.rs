@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use actors::kafka::EmbeddedBroker;
+use kafka_actors::kafka::EmbeddedBroker;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
 

@@ -17,7 +17,7 @@ mod topics;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use actors::settings::environment;
+use kafka_actors::settings::environment;
 use serde_json::Value;
 
 use crate::kit::{Program, Raw, Start, unique, wait_for};

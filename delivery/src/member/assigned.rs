@@ -1,50 +1,50 @@
 //! One assignment of one partition, as the intake keeps it: its frontier, what the broker knows of it, how it is held.
 
-use super::frontier::Frontier;
-use super::hold::{Hold, PauseCause};
-use super::note::CommitName;
+use crate::member::frontier::Frontier;
+use crate::member::hold::{Hold, PauseCause};
+use crate::member::note::CommitName;
 
 #[derive(Debug, Default)]
-pub(super) struct Assigned {
-    pub(super) epoch: u32,
-    pub(super) leaving: bool,
-    pub(super) frontier: Frontier,
+pub(crate) struct Assigned {
+    pub(crate) epoch: u32,
+    pub(crate) leaving: bool,
+    pub(crate) frontier: Frontier,
     /// The first offset polled: the broker has it, or has nothing, which comes to the same.
-    pub(super) first: Option<i64>,
+    pub(crate) first: Option<i64>,
     /// The last offset the broker said it has, and how many changes it knows.
-    pub(super) committed: Option<i64>,
-    pub(super) known_changes: u64,
+    pub(crate) committed: Option<i64>,
+    pub(crate) known_changes: u64,
     /// The next commit says it again, to hear whether this member still is one.
-    pub(super) say_again: bool,
+    pub(crate) say_again: bool,
     /// A commit that is not answered yet.
-    pub(super) committing: Option<Committing>,
+    pub(crate) committing: Option<Committing>,
     /// The last commit that the group is known to have: what a note goes on from.
-    pub(super) latest: Option<CommitName>,
+    pub(crate) latest: Option<CommitName>,
     /// Those sent since then. One may be the group's latest without our knowing: it is on its way, or its answer was lost.
-    pub(super) maybe_latest: Vec<CommitName>,
+    pub(crate) maybe_latest: Vec<CommitName>,
     /// A note that is not answered yet, and how many changes the last one said that was taken.
-    pub(super) noting: Option<Noting>,
-    pub(super) noted_changes: u64,
+    pub(crate) noting: Option<Noting>,
+    pub(crate) noted_changes: u64,
     /// The offset that it said.
-    pub(super) noted: Option<i64>,
-    pub(super) hold: Hold,
+    pub(crate) noted: Option<i64>,
+    pub(crate) hold: Hold,
     /// Why the source was told to pause it.
-    pub(super) paused: Option<PauseCause>,
+    pub(crate) paused: Option<PauseCause>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Committing {
-    pub(super) number: u64,
-    pub(super) offset: i64,
-    pub(super) changes: u64,
-    pub(super) name: CommitName,
+pub(crate) struct Committing {
+    pub(crate) number: u64,
+    pub(crate) offset: i64,
+    pub(crate) changes: u64,
+    pub(crate) name: CommitName,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Noting {
-    pub(super) number: u64,
-    pub(super) offset: i64,
-    pub(super) changes: u64,
+pub(crate) struct Noting {
+    pub(crate) number: u64,
+    pub(crate) offset: i64,
+    pub(crate) changes: u64,
 }
 
 /// Names that are kept of commits whose fate is not known. Where more answers are lost in a row, notes say less.
@@ -52,7 +52,7 @@ const MAX_MAYBE_LATEST: usize = 3;
 
 impl Assigned {
     /// A commit of that name is sent.
-    pub(super) fn sent(&mut self, name: CommitName) {
+    pub(crate) fn sent(&mut self, name: CommitName) {
         if self.maybe_latest.len() == MAX_MAYBE_LATEST {
             self.maybe_latest.remove(0);
         }
@@ -60,18 +60,18 @@ impl Assigned {
     }
 
     /// A commit of that name was refused for sure.
-    pub(super) fn not_taken(&mut self, name: CommitName) {
+    pub(crate) fn not_taken(&mut self, name: CommitName) {
         self.maybe_latest.retain(|sent| *sent != name);
     }
 
     /// A commit of that name was accepted.
-    pub(super) fn accepted(&mut self, name: CommitName) {
+    pub(crate) fn accepted(&mut self, name: CommitName) {
         self.latest = Some(name);
         self.maybe_latest.clear();
     }
 
     /// The offset to commit, where there is more to say than the broker knows.
-    pub(super) fn uncommitted(&self) -> Option<i64> {
+    pub(crate) fn uncommitted(&self) -> Option<i64> {
         let position = self.frontier.position()?;
         let known = self.committed.or(self.first)?;
         // An assignment never takes back what it committed.
@@ -80,7 +80,7 @@ impl Assigned {
     }
 
     /// The offset to note, where something is settled that neither a commit nor a note says.
-    pub(super) fn unsaid(&self) -> Option<i64> {
+    pub(crate) fn unsaid(&self) -> Option<i64> {
         let news = self.frontier.changes() > self.known_changes.max(self.noted_changes);
         self.uncommitted().filter(|_| news)
     }

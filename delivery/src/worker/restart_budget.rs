@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::retry::RetryPolicy;
+use crate::worker::retry::RetryPolicy;
 
 /// Restarts without a pause. Where one event in a hundred has its handler panic, in one case of a hundred the next one does too:
 /// that says nothing of the handler. In one of ten thousand a third one does.

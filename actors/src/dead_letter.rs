@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use crate::event::Outgoing;
-use crate::outcome::HandlerError;
 use crate::record::Record;
+use delivery::outcome::HandlerError;
 
 /// Ends the name of a topic's dead-letter topic.
 pub const SUFFIX: &str = ".dlq";
@@ -93,8 +93,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::assignment::Assignment;
     use crate::record::{BatchPool, RawRecord};
+    use delivery::assignment::Assignment;
 
     #[test]
     fn it_keeps_every_byte_and_says_where_from_and_why() {

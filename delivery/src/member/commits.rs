@@ -1,9 +1,9 @@
 //! What of the intake is committed, when, and what the broker is known to have.
 
-use super::assigned::Committing;
-use super::intake::{Intake, to_u32};
-use super::note::{CommitName, tagged};
-use super::progress_codec::encode;
+use crate::member::assigned::Committing;
+use crate::member::intake::{Intake, to_u32};
+use crate::member::note::{CommitName, tagged};
+use crate::member::progress_codec::encode;
 
 /// An offset to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Commit {
     pub slot: u32,
     /// Every offset below it is settled.
     pub offset: i64,
-    /// What is settled above it; see [`progress_codec`](super::progress_codec).
+    /// What is settled above it; see [`progress_codec`](crate::member::progress_codec).
     pub metadata: String,
 }
 
@@ -90,8 +90,8 @@ impl Intake {
 mod tests {
     use super::*;
     use crate::answer::Answer;
-    use crate::delivery::intake::Tracking;
-    use crate::delivery::progress_codec::MAX_METADATA_BYTES;
+    use crate::member::intake::Tracking;
+    use crate::member::progress_codec::MAX_METADATA_BYTES;
 
     fn settled(slot: u32, epoch: u32, offset: i64) -> Answer {
         Answer { slot, epoch, offset, settled: true }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::before::Before;
-use super::progress_codec::varint_len;
+use crate::member::before::Before;
+use crate::member::progress_codec::varint_len;
 
 /// The most that one more record adds to [`Frontier::worst_progress_bytes`]: itself, a hole before it, a long stretch.
 pub const MAX_RECORD_PROGRESS_BYTES: usize = 1 + 9 + 1;
@@ -233,7 +233,7 @@ impl Frontier {
 #[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
-    use crate::delivery::progress_codec::{MAX_METADATA_BYTES, decode, encode};
+    use crate::member::progress_codec::{MAX_METADATA_BYTES, decode, encode};
     use proptest::prelude::*;
 
     #[test]

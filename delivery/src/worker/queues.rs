@@ -3,7 +3,7 @@
 /// Queues through one vector, each item with the place of the one behind it: an item costs no allocation. The memory is
 /// that of the most items there ever were, which is bounded by the credits.
 #[derive(Debug)]
-pub(super) struct Items<T> {
+pub(crate) struct Items<T> {
     places: Vec<Place<T>>,
     /// The first place that is free; its `next` is the second.
     free: u32,
@@ -18,7 +18,7 @@ struct Place<T> {
 
 /// Where a queue begins and ends.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     first: u32,
     last: u32,
 }
@@ -27,15 +27,15 @@ pub(super) struct Queue {
 const NOWHERE: u32 = u32::MAX;
 
 impl Queue {
-    pub(super) const EMPTY: Self = Self { first: NOWHERE, last: NOWHERE };
+    pub(crate) const EMPTY: Self = Self { first: NOWHERE, last: NOWHERE };
 
-    pub(super) fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.first == NOWHERE
     }
 }
 
 impl<T> Items<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { places: Vec::new(), free: NOWHERE }
     }
 
@@ -53,7 +53,7 @@ impl<T> Items<T> {
     }
 
     /// Puts an item at the end of a queue.
-    pub(super) fn push_back(&mut self, queue: &mut Queue, item: T) {
+    pub(crate) fn push_back(&mut self, queue: &mut Queue, item: T) {
         let at = self.put(item, NOWHERE);
         match self.places.get_mut(queue.last as usize) {
             Some(last) => last.next = at,
@@ -63,7 +63,7 @@ impl<T> Items<T> {
     }
 
     /// Puts an item at the head of a queue.
-    pub(super) fn push_front(&mut self, queue: &mut Queue, item: T) {
+    pub(crate) fn push_front(&mut self, queue: &mut Queue, item: T) {
         let at = self.put(item, queue.first);
         if queue.is_empty() {
             queue.last = at;
@@ -72,7 +72,7 @@ impl<T> Items<T> {
     }
 
     /// Takes the first item of a queue.
-    pub(super) fn pop_front(&mut self, queue: &mut Queue) -> Option<T> {
+    pub(crate) fn pop_front(&mut self, queue: &mut Queue) -> Option<T> {
         let at = queue.first;
         let place = self.places.get_mut(at as usize)?;
         let item = place.item.take();
@@ -85,18 +85,18 @@ impl<T> Items<T> {
     }
 
     /// The items of a queue, in order.
-    pub(super) fn of(&self, queue: Queue) -> impl Iterator<Item = &T> {
+    pub(crate) fn of(&self, queue: Queue) -> impl Iterator<Item = &T> {
         let place = |at: u32| self.places.get(at as usize);
         std::iter::successors(place(queue.first), move |before| place(before.next)).filter_map(|at| at.item.as_ref())
     }
 
     /// The items of all queues, in no order.
-    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.places.iter_mut().filter_map(|place| place.item.as_mut())
     }
 
     /// The same, by value.
-    pub(super) fn into_all(self) -> impl Iterator<Item = T> {
+    pub(crate) fn into_all(self) -> impl Iterator<Item = T> {
         self.places.into_iter().filter_map(|place| place.item)
     }
 }

@@ -73,7 +73,8 @@ impl HandlerError {
         Self::new(ErrorKind::Permanent, cause)
     }
 
-    pub(crate) fn new(kind: ErrorKind, cause: impl fmt::Display) -> Self {
+    /// An error of that kind.
+    pub fn new(kind: ErrorKind, cause: impl fmt::Display) -> Self {
         Self { kind, message: cause.to_string() }
     }
 }

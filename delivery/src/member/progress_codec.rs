@@ -11,8 +11,8 @@ use std::ops::Range;
 pub const MAX_METADATA_BYTES: usize = 4000;
 
 const VERSION: char = 'a';
-/// Begins what a commit carries behind its progress: see [`note`](super::note).
-pub(super) const TAG: char = '~';
+/// Begins what a commit carries behind its progress: see [`note`](crate::member::note).
+pub(crate) const TAG: char = '~';
 const CHECKSUM_BYTES: usize = 4;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -110,12 +110,12 @@ fn write_varint(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Bytes that a varint takes; zero is never written and takes none.
-pub(super) fn varint_len(number: u64) -> usize {
+pub(crate) fn varint_len(number: u64) -> usize {
     (u64::BITS - number.leading_zeros()).div_ceil(7) as usize
 }
 
 /// Bytes that the runs may take in metadata of at most so many.
-pub(super) fn max_runs_bytes(max_metadata_bytes: usize) -> usize {
+pub(crate) fn max_runs_bytes(max_metadata_bytes: usize) -> usize {
     (max_metadata_bytes.saturating_sub(1) * 3 / 4).saturating_sub(CHECKSUM_BYTES)
 }
 
@@ -137,7 +137,7 @@ fn base64_len(bytes: usize) -> usize {
     (bytes * 4).div_ceil(3)
 }
 
-pub(super) fn write_base64(text: &mut String, bytes: &[u8]) {
+pub(crate) fn write_base64(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.chunks(3) {
         let [first, second, third] = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
         let group = first << 16 | second << 8 | third;
@@ -148,7 +148,7 @@ pub(super) fn write_base64(text: &mut String, bytes: &[u8]) {
     }
 }
 
-pub(super) fn read_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn read_base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
     for chunk in text.as_bytes().chunks(4) {
         let mut group = 0u32;

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::progress_codec::varint_len;
+use crate::member::progress_codec::varint_len;
 
 /// Runs of settled offsets, ascending and apart, of which the passed ones go.
 #[derive(Debug, Default)]
-pub(super) struct Before {
+pub(crate) struct Before {
     runs: VecDeque<Range<i64>>,
     /// The offset that they were committed with.
     base: i64,
@@ -22,14 +22,14 @@ fn run_bytes(at: i64, run: &Range<i64>) -> usize {
 }
 
 impl Before {
-    pub(super) fn new(base: i64, runs: Vec<Range<i64>>) -> Self {
+    pub(crate) fn new(base: i64, runs: Vec<Range<i64>>) -> Self {
         let ends = std::iter::once(base).chain(runs.iter().map(|run| run.end));
         let bytes = ends.zip(&runs).map(|(after, run)| run_bytes(after, run)).sum();
         Self { runs: runs.into(), base, bytes, passed: base }
     }
 
     /// The same with more runs, which may overlap.
-    pub(super) fn with(self, more: impl IntoIterator<Item = Range<i64>>) -> Self {
+    pub(crate) fn with(self, more: impl IntoIterator<Item = Range<i64>>) -> Self {
         let mut runs: Vec<Range<i64>> = self.runs.into_iter().chain(more).filter(|run| !run.is_empty()).collect();
         runs.sort_unstable_by_key(|run| run.start);
         let mut united: Vec<Range<i64>> = Vec::with_capacity(runs.len());
@@ -43,18 +43,18 @@ impl Before {
     }
 
     /// The offset that was committed.
-    pub(super) fn base(&self) -> i64 {
+    pub(crate) fn base(&self) -> i64 {
         self.base
     }
 
     /// They are of another log.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.runs.clear();
         self.bytes = 0;
     }
 
     /// An offset is polled, and none below it will be; whether it was settled before.
-    pub(super) fn poll(&mut self, offset: i64) -> bool {
+    pub(crate) fn poll(&mut self, offset: i64) -> bool {
         while let Some(run) = self.runs.pop_front_if(|run| run.end <= offset) {
             self.bytes -= run_bytes(self.passed, &run);
             self.passed = run.end;
@@ -63,17 +63,17 @@ impl Before {
     }
 
     /// The first run that is not passed.
-    pub(super) fn next(&self) -> Option<&Range<i64>> {
+    pub(crate) fn next(&self) -> Option<&Range<i64>> {
         self.runs.front()
     }
 
     /// Those that are not passed.
-    pub(super) fn runs(&self) -> impl Iterator<Item = &Range<i64>> {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Range<i64>> {
         self.runs.iter()
     }
 
     /// What they take when they are written.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }

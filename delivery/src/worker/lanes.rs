@@ -5,8 +5,8 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use super::queues::{Items, Queue};
 use crate::assignment::PartitionSeed;
+use crate::worker::queues::{Items, Queue};
 
 /// What happens to the order of records without a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

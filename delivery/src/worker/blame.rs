@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU32;
 
-use super::restart_budget::RestartPolicy;
+use crate::worker::restart_budget::RestartPolicy;
 
 /// What a panic of a call is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,10 +10,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::assigned::Assigned;
-use super::credits::Credits;
-use super::frontier::MAX_RECORD_PROGRESS_BYTES;
-use super::intake::{Intake, to_u32};
+use crate::member::assigned::Assigned;
+use crate::member::credits::Credits;
+use crate::member::frontier::MAX_RECORD_PROGRESS_BYTES;
+use crate::member::intake::{Intake, to_u32};
 
 /// How long a partition is held before it is paused: a queue that moves at all makes room much sooner.
 pub const PATIENCE: Duration = Duration::from_millis(100);
@@ -59,7 +59,7 @@ pub struct Tap {
 
 /// How far holding a partition back has gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(crate) enum Hold {
     #[default]
     Open,
     Held {
@@ -166,8 +166,8 @@ mod tests {
 
     use super::*;
     use crate::answer::Answer;
-    use crate::delivery::intake::{Resume, Tracking};
-    use crate::delivery::progress_codec::{MAX_METADATA_BYTES, decode, encode, max_runs_bytes};
+    use crate::member::intake::{Resume, Tracking};
+    use crate::member::progress_codec::{MAX_METADATA_BYTES, decode, encode, max_runs_bytes};
 
     fn read(intake: &mut Intake, slot: u32, from: i64, count: usize) {
         for offset in (from..).take(count) {

@@ -6,13 +6,13 @@
 //! one is the group's latest: a later commit outdates it, and so does whoever sets the group's offsets by hand. For that each
 //! commit has a tag that no other has: the offset alone may be set again.
 
-use super::assigned::Noting;
-use super::commits::Commit;
-use super::intake::{Intake, Resume, to_u32};
-use super::progress_codec::{DecodeError, TAG, decode, encode, read_base64, write_base64};
+use crate::member::assigned::Noting;
+use crate::member::commits::Commit;
+use crate::member::intake::{Intake, Resume, to_u32};
+use crate::member::progress_codec::{DecodeError, TAG, decode, encode, read_base64, write_base64};
 
 /// A commit's metadata with a tag that no other commit has: the number of the commit, and a nonce of its member.
-pub(super) fn tagged(progress: String, nonce: u64, number: u64) -> String {
+pub(crate) fn tagged(progress: String, nonce: u64, number: u64) -> String {
     let mut text = progress;
     text.push(TAG);
     write_base64(&mut text, &nonce.to_le_bytes());
@@ -147,8 +147,8 @@ impl Intake {
 mod tests {
     use super::*;
     use crate::answer::Answer;
-    use crate::delivery::intake::Tracking;
-    use crate::delivery::progress_codec::MAX_METADATA_BYTES;
+    use crate::member::intake::Tracking;
+    use crate::member::progress_codec::MAX_METADATA_BYTES;
 
     fn intake() -> (Intake, u32, u32) {
         let mut intake = Intake::new(100, 1_000, MAX_METADATA_BYTES);

@@ -2,39 +2,39 @@
 
 use std::collections::BTreeSet;
 
-use super::assigned::Assigned;
-pub use super::commits::Commit;
-use super::credits::Credits;
-pub use super::frontier::Tracking;
-use super::frontier::{Answered, Frontier};
-use super::hold::PauseCause;
-use super::note::CommitName;
-use super::progress_codec::{DecodeError, decode, max_runs_bytes};
 use crate::answer::Answer;
+use crate::member::assigned::Assigned;
+pub use crate::member::commits::Commit;
+use crate::member::credits::Credits;
+pub use crate::member::frontier::Tracking;
+use crate::member::frontier::{Answered, Frontier};
+use crate::member::hold::PauseCause;
+use crate::member::note::CommitName;
+use crate::member::progress_codec::{DecodeError, decode, max_runs_bytes};
 
 /// Partitions of this member by slot. A slot stays with its partition while the process lives; each assignment of it
 /// has a higher epoch than all before.
 #[derive(Debug)]
 pub struct Intake {
-    pub(super) slots: Vec<Slot>,
-    pub(super) credits: Credits,
-    pub(super) max_metadata_bytes: usize,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) credits: Credits,
+    pub(crate) max_metadata_bytes: usize,
     /// What the progress of a partition may take of that.
-    pub(super) max_progress_bytes: usize,
+    pub(crate) max_progress_bytes: usize,
     /// Topics that somebody paused; they stay so whatever is assigned.
-    pub(super) paused_topics: [BTreeSet<String>; PauseCause::ALL.len()],
+    pub(crate) paused_topics: [BTreeSet<String>; PauseCause::ALL.len()],
     last_epoch: u32,
-    pub(super) last_commit: u64,
-    pub(super) last_note: u64,
+    pub(crate) last_commit: u64,
+    pub(crate) last_note: u64,
     /// Tells this member's commits from all others.
-    pub(super) nonce: u64,
+    pub(crate) nonce: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) topic: String,
+pub(crate) struct Slot {
+    pub(crate) topic: String,
     partition: i32,
-    pub(super) assigned: Option<Assigned>,
+    pub(crate) assigned: Option<Assigned>,
 }
 
 /// What the broker has of a partition from earlier assignments.
@@ -249,28 +249,28 @@ impl Intake {
     }
 
     /// The slots that are assigned.
-    pub(super) fn current(&self) -> impl Iterator<Item = (u32, &Slot, &Assigned)> {
+    pub(crate) fn current(&self) -> impl Iterator<Item = (u32, &Slot, &Assigned)> {
         let slots = self.slots.iter().enumerate();
         slots.filter_map(|(number, slot)| Some((to_u32(number), slot, slot.assigned.as_ref()?)))
     }
 
-    pub(super) fn assigned(&mut self, slot: u32) -> Option<&mut Assigned> {
+    pub(crate) fn assigned(&mut self, slot: u32) -> Option<&mut Assigned> {
         self.slots.get_mut(slot as usize)?.assigned.as_mut()
     }
 
-    pub(super) fn at(&self, slot: u32) -> Option<&Assigned> {
+    pub(crate) fn at(&self, slot: u32) -> Option<&Assigned> {
         self.slots.get(slot as usize)?.assigned.as_ref()
     }
 }
 
-pub(super) fn to_u32(number: usize) -> u32 {
+pub(crate) fn to_u32(number: usize) -> u32 {
     u32::try_from(number).expect("partitions of a member and bytes of a record stay far below 2^32")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::progress_codec::MAX_METADATA_BYTES;
+    use crate::member::progress_codec::MAX_METADATA_BYTES;
 
     fn settled(slot: u32, epoch: u32, offset: i64) -> Answer {
         Answer { slot, epoch, offset, settled: true }
