@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, KafkaConsumerActor};
 use crate::dead_letter;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
-use crate::handler::{HandlerConfig, InFlight, Surroundings};
+use crate::handler::{HandlerContext, InFlight};
 use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
@@ -34,6 +34,7 @@ use crate::supervisor::Pulses;
 use crate::telemetry;
 use cares::{Cares, Supervise, counters_of};
 use delivery::lease::Lease;
+use delivery::worker::WorkerPolicy;
 use measure::measure;
 pub use route::Route;
 use route::{SHARD, StartHandler};
@@ -157,17 +158,20 @@ impl ServiceBuilder {
         let (answers, answered) = mpsc::channel();
         let lease = Arc::new(Lease::new(Instant::now()));
         let pool = BatchPool::new(settings.max_in_flight_bytes);
-        let handlers: Vec<(String, StartHandler, Surroundings)> = routes
+        let handlers: Vec<(String, StartHandler, HandlerContext)> = routes
             .into_iter()
             .zip(counters)
             .map(|(route, (_, _, counters))| {
-                let config = HandlerConfig {
+                let restart = route.restart.unwrap_or(settings.restart);
+                let policy = WorkerPolicy {
                     retry: settings.retry,
-                    restart: route.restart.unwrap_or(settings.restart),
+                    breaker: settings.breaker,
                     unkeyed: route.unkeyed,
                     deadline: route.deadline.unwrap_or(settings.handler_deadline),
+                    max_starts: restart.max_restarts,
+                    ..WorkerPolicy::default()
                 };
-                let around = Surroundings {
+                let context = HandlerContext {
                     pool: pool.clone(),
                     group: settings.group.clone(),
                     answers: answers.clone(),
@@ -178,7 +182,7 @@ impl ServiceBuilder {
                     counters,
                     commands: health.commands.clone(),
                 };
-                (route.topic, (route.start)(config), around)
+                (route.topic, (route.start)(policy, restart), context)
             })
             .collect();
 
@@ -250,7 +254,7 @@ struct ConsumerStart {
     topics: Vec<TopicSpec>,
     /// Topics, their handlers, and how these stand.
     subscribed: Vec<(String, &'static str, Arc<HandlerCounters>)>,
-    handlers: Vec<(String, StartHandler, Surroundings)>,
+    handlers: Vec<(String, StartHandler, HandlerContext)>,
     answered: mpsc::Receiver<Vec<delivery::answer::Answer>>,
     lease: Arc<Lease>,
     commands: mpsc::Receiver<Command>,
@@ -275,7 +279,7 @@ impl ConsumerStart {
         let routes: RouteTable = handlers
             .into_iter()
             .zip(shares)
-            .map(|((topic, start, around), share)| (topic.as_str().into(), start(&producer, around, share)))
+            .map(|((topic, start, context), share)| (topic.as_str().into(), start(&producer, context, share)))
             .collect();
         let waiting = Arc::new(AtomicUsize::new(0));
         let vitals = Arc::clone(cares.router.vitals());

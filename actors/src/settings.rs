@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::kafka::property_problem;
+use delivery::worker::breaker::BreakerPolicy;
 use delivery::worker::restart_budget::RestartPolicy;
 use delivery::worker::retry::RetryPolicy;
 
@@ -38,7 +39,7 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 }
 
 /// Every variable that is read.
-pub const VARIABLES: [Variable; 32] = [
+pub const VARIABLES: [Variable; 35] = [
     variable("KAFKA_BROKERS", "", "`host:port`, several separated by commas; without it `cargo run` embeds a broker"),
     variable("KAFKA_GROUP", "`<service>-group`", "consumer group"),
     variable(
@@ -79,6 +80,21 @@ pub const VARIABLES: [Variable; 32] = [
     variable("RETRY_ATTEMPTS", "5", "attempts at an event before it is dead-lettered, 1 to 100"),
     variable("RETRY_BACKOFF_MS", "100", "backoff before the second attempt; it doubles, 1 to 60000"),
     variable("RETRY_MAX_BACKOFF_MS", "10000", "longest backoff, 1 to 600000"),
+    variable(
+        "BREAKER_KEYS",
+        "5",
+        "different keys that fail with none handled in between, at which a route's breaker opens, 1 to 1000",
+    ),
+    variable(
+        "BREAKER_MAX_INTERVAL_MS",
+        "60000",
+        "longest interval between events that are tried while it is open, 1 to 3600000",
+    ),
+    variable(
+        "BREAKER_EXIT_AFTER_MS",
+        "",
+        "the service ends with code 70 when a breaker is open for so long, 1 to 86400000",
+    ),
     variable("RESTART_BUDGET", "5", "restarts of an actor without a success in between, within the window, 1 to 1000"),
     variable("RESTART_WINDOW_MS", "30000", "the window of the restart budget, 1 to 3600000"),
     variable(
@@ -149,7 +165,9 @@ pub struct Settings {
     pub handler_deadline: Duration,
     /// Attempts and backoff.
     pub retry: RetryPolicy,
-    /// How often and how soon a handler is made anew.
+    /// When a handler's breaker opens, and what then.
+    pub breaker: BreakerPolicy,
+    /// How often and how soon an actor is restarted.
     pub restart: RestartPolicy,
     /// How long partitions that go to another member finish what was started.
     pub rebalance_drain_deadline: Duration,
@@ -315,6 +333,11 @@ impl Settings {
                 first_backoff: read.millis("RETRY_BACKOFF_MS", 100, 1, 60_000),
                 max_backoff: read.millis("RETRY_MAX_BACKOFF_MS", 10_000, 1, 600_000),
             },
+            breaker: BreakerPolicy {
+                keys: read.within("BREAKER_KEYS", 5, 1, 1_000),
+                max_interval: read.millis("BREAKER_MAX_INTERVAL_MS", 60_000, 1, 3_600_000),
+                exit_after: read.maybe_millis("BREAKER_EXIT_AFTER_MS", 1, 86_400_000),
+            },
             restart: RestartPolicy {
                 max_restarts: read.within("RESTART_BUDGET", 5, 1, 1_000),
                 window: read.millis("RESTART_WINDOW_MS", 30_000, 1, 3_600_000),
@@ -460,6 +483,12 @@ impl Reader {
 
     fn millis(&mut self, name: &str, default: u64, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.within(name, default, least, most))
+    }
+
+    fn maybe_millis(&mut self, name: &str, least: u64, most: u64) -> Option<Duration> {
+        let allowed = format!("a number, {least} to {most}");
+        let within = |number: &u64| *number >= least && *number <= most;
+        self.optional(name, &allowed, |text| text.parse().ok().filter(within)).map(Duration::from_millis)
     }
 
     fn properties(&mut self) -> BTreeMap<String, String> {

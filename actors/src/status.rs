@@ -4,7 +4,7 @@
 mod faults;
 mod vitals;
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::kafka::MEASUREMENT_VALID;
 use delivery::outcome::Outcome;
+use delivery::worker::Appetite;
 #[cfg(feature = "faults")]
 pub use faults::Faults;
 pub use vitals::{ActorState, ActorStatus, ActorTree, Incident, Vitals};
@@ -21,14 +22,21 @@ pub use vitals::{ActorState, ActorStatus, ActorTree, Incident, Vitals};
 pub struct HandlerCounters {
     vitals: Arc<Vitals>,
     ended: [AtomicU64; Outcome::ALL.len()],
-    delayed_dead_letters: AtomicI64,
+    delayed_dead_letters: AtomicUsize,
+    /// Zero: everything; one: nothing; above: one record more, with the number of the request.
+    appetite: AtomicU64,
 }
 
 impl HandlerCounters {
     /// Of an actor with those vitals.
     #[must_use]
     pub fn new(vitals: Arc<Vitals>) -> Self {
-        Self { vitals, ended: Default::default(), delayed_dead_letters: AtomicI64::default() }
+        Self {
+            vitals,
+            ended: Default::default(),
+            delayed_dead_letters: AtomicUsize::default(),
+            appetite: AtomicU64::default(),
+        }
     }
 
     /// How its actor stands.
@@ -45,8 +53,24 @@ impl HandlerCounters {
         }
     }
 
-    pub(crate) fn dead_letter_delayed(&self, by: i64) {
-        self.delayed_dead_letters.fetch_add(by, Ordering::Relaxed);
+    /// How much the handler is to be fed, and how many of its dead letters could not be written yet.
+    pub(crate) fn set_feeding(&self, appetite: Appetite, delayed_dead_letters: usize) {
+        let appetite = match appetite {
+            Appetite::Everything => 0,
+            Appetite::Nothing => 1,
+            Appetite::OneMore(number) => number + 1,
+        };
+        self.appetite.store(appetite, Ordering::Relaxed);
+        self.delayed_dead_letters.store(delayed_dead_letters, Ordering::Relaxed);
+    }
+
+    /// How much the handler is to be fed.
+    pub(crate) fn appetite(&self) -> Appetite {
+        match self.appetite.load(Ordering::Relaxed) {
+            0 => Appetite::Everything,
+            1 => Appetite::Nothing,
+            number => Appetite::OneMore(number - 1),
+        }
     }
 }
 
@@ -73,7 +97,7 @@ pub struct HandlerStatus {
     /// Events in the dead-letter topic.
     pub dead_lettered: u64,
     /// Dead letters that could not be written yet.
-    pub delayed_dead_letters: i64,
+    pub delayed_dead_letters: usize,
     /// Restarts after a panic.
     pub restarts: u64,
     /// The last panic.

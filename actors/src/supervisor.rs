@@ -8,7 +8,7 @@ mod orders;
 mod pulse;
 
 pub(crate) use actor::supervise;
-pub(crate) use care::{Care, Forgives, random};
+pub(crate) use care::{Care, Forgives, seed};
 pub(crate) use commands::{Commands, Requester};
 pub(crate) use orders::{Order, Orders, Report, Verb};
 pub(crate) use pulse::Pulses;

@@ -56,8 +56,9 @@ impl Assignment {
 
     /// Whether records of this assignment may still be started.
     #[must_use]
+    #[inline]
     pub fn is_open(&self) -> bool {
-        // Relaxed: the sweep message that follows a change orders everything that matters; this is the early hint.
+        // Relaxed: `Lease::changed`, which follows, orders everything that matters; this is the early hint.
         self.state.load(Ordering::Relaxed) == OPEN
     }
 

@@ -8,5 +8,8 @@ pub mod answer;
 pub mod assignment;
 pub mod lease;
 pub mod member;
+pub mod now;
 pub mod outcome;
+pub mod rng;
+pub mod sabotage;
 pub mod worker;

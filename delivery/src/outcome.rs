@@ -1,4 +1,4 @@
-//! What a handler answers for an event, and how a routed message ended.
+//! What does a handler answer for an event, and how did an attempt end?
 
 use std::fmt;
 
@@ -21,10 +21,12 @@ pub enum ErrorKind {
     Transient,
     /// The same event fails the same way each time.
     Permanent,
+    /// What the handler needs is away (its store, a service): nobody's event is at fault, so no attempt is used up.
+    Unavailable,
     /// The handler panicked; treated like a transient error.
     Panic,
     /// The handler did not answer within its deadline and was cancelled; treated like a transient error.
-    Hung,
+    Timeout,
     /// The bytes are no event of the contract.
     Undecodable,
     /// An event of the contract whose values break its rules.
@@ -35,7 +37,7 @@ impl ErrorKind {
     /// Whether another attempt can help.
     #[must_use]
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Transient | Self::Panic | Self::Hung)
+        matches!(self, Self::Transient | Self::Unavailable | Self::Panic | Self::Timeout)
     }
 
     /// The word that stands in logs, metrics and dead letters.
@@ -44,8 +46,9 @@ impl ErrorKind {
         match self {
             Self::Transient => "transient",
             Self::Permanent => "permanent",
+            Self::Unavailable => "unavailable",
             Self::Panic => "panic",
-            Self::Hung => "hung",
+            Self::Timeout => "timeout",
             Self::Undecodable => "undecodable",
             Self::Invalid => "invalid",
         }
@@ -66,6 +69,12 @@ impl HandlerError {
     /// Worth another attempt.
     pub fn transient(cause: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Transient, cause)
+    }
+
+    /// What the handler needs is away, and is named: its store, or a service behind it. No attempt is used up, and the
+    /// route's breaker opens at once: its topic is paused, and one event at a time is tried until one is handled.
+    pub fn unavailable(what: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Unavailable, what)
     }
 
     /// No attempt can help: the event becomes a dead letter at once.

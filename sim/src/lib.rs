@@ -19,5 +19,10 @@ pub use sabotage::Sabotage;
 /// # Errors
 /// The first promise that was broken.
 pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<Report, Violation> {
+    let shipped = match sabotage {
+        Some(Sabotage::Shipped(shipped)) => Some(shipped),
+        _ => None,
+    };
+    delivery::sabotage::set(shipped);
     world::World::new(seed, sabotage).run()
 }

@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use kafka_actors::settings::arguments;
-
 /// Progress is told so often.
 const TOLD_EVERY: u64 = 10_000;
 
 fn main() -> ExitCode {
-    let numbers: Vec<u64> = arguments().iter().filter_map(|word| word.parse().ok()).collect();
+    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let seeds = numbers.first().copied().unwrap_or(100_000);
     let first = numbers.get(1).copied().unwrap_or(0);
     for seed in first..first.saturating_add(seeds) {

@@ -76,14 +76,20 @@ report! {
     hung: "hung calls cancelled",
     /// Calls that were cancelled because their partition was another's.
     moved_calls: "calls cancelled by a move",
-    /// Handlers that panicked, or could not be made.
-    falls: "handlers that fell",
-    /// Handlers that fell by a panic that may have been its event's.
-    forgiven: "falls that were held against their event alone",
-    /// Handlers that went on trial.
-    escalations: "escalations",
-    /// Handlers that came back from it.
-    recoveries: "recoveries",
+    /// Calls that panicked.
+    panics: "panics",
+    /// Handlers that could not be made.
+    unmade: "handlers that could not be made",
+    /// Breakers that opened.
+    opened: "breakers that opened",
+    /// Events that were tried while a breaker was open.
+    probes: "probes",
+    /// Breakers that closed.
+    closed: "breakers that closed",
+    /// Drivers of workers that panicked.
+    driver_panics: "drivers that panicked",
+    /// Orders of operators to handlers.
+    orders: "orders to handlers",
     /// Handlers that were given up.
     given_up: "handlers given up",
 }

@@ -1,20 +1,16 @@
 //! Randomness that is the same for a seed on every machine and in every version.
 
-/// `SplitMix64` (Steele, Lea and Flood, 2014). By hand: a seed that fails today has to fail in the same way next year.
+/// What happens in a world follows from these numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng(delivery::rng::Rng);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(delivery::rng::Rng::new(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next()
     }
 
     /// A number below `bound`, which is not zero.
@@ -25,12 +21,6 @@ impl Rng {
     /// True in so many of a hundred cases.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.next() % 100 < chance
-    }
-
-    /// A number in 0..1.
-    pub(crate) fn unit(&mut self) -> f64 {
-        let bits = self.next() & u64::from(u32::MAX);
-        f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
     }
 
     /// One of them, if there is one.

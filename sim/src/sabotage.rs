@@ -1,5 +1,7 @@
 //! The bugs that are put into a member on purpose, to show that the history finds them; each with the check that it is for.
 
+use delivery::sabotage::Sabotage as Shipped;
+
 use crate::Violation;
 
 macro_rules! sabotages {
@@ -8,17 +10,20 @@ macro_rules! sabotages {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Sabotage {
             $($(#[$doc])+ $name,)+
+            /// A switch in the shipped code.
+            Shipped(Shipped),
         }
 
         impl Sabotage {
-            /// Every bug that is known.
-            pub const ALL: &[Self] = &[$(Self::$name),+];
+            /// Every bug of the member's copy that is known.
+            const OF_THE_MEMBER: &[Self] = &[$(Self::$name),+];
 
             /// Whether it was found by the check that it is for.
             #[must_use]
             pub fn is_meant_by(self, broken: &Violation) -> bool {
                 match self {
                     $(Self::$name => matches!(broken, Violation::$check { .. }),)+
+                    Self::Shipped(shipped) => shipped_is_meant_by(shipped, broken),
                 }
             }
         }
@@ -26,34 +31,18 @@ macro_rules! sabotages {
 }
 
 sabotages! {
-    /// A record counts as settled when it is polled.
-    SettledAtThePoll => CommittedUnsettled,
     /// The committed offset passes unsettled records.
     FrontierPastAGap => CommittedUnsettled,
     /// An answer from an earlier assignment is taken for one of the current one.
     EpochIgnored => LeftUncommitted,
     /// An answer is matched by its offset alone.
     AnswerByOffsetAlone => CommittedUnsettled,
-    /// What was given up unstarted is answered as settled.
-    GivenUpAsSettled => CommittedUnsettled,
     /// A leaving partition is released without its last commit.
     ReleasedWithoutCommit => LeftUncommitted,
     /// A leaving partition is released without waiting for what was started.
     ReleasedWithoutDrain => LeftUncommitted,
     /// A commit counts as done when it is sent.
     CommitCountedWhenSent => LeftUncommitted,
-    /// Credits do not come back for what fails.
-    CreditsLeaked => Stuck,
-    /// A failed event goes to the end of its lane.
-    RetryOutOfOrder => OutOfOrder,
-    /// A lane is released when its event starts.
-    LaneReleasedAtTheStart => TwoOfAKey,
-    /// The next event of a lane starts before the dead letter of the one before is written.
-    DeadLetterNotAwaited => TwoOfAKey,
-    /// The lane of a dead letter waits for ever.
-    NotResumedAfterADeadLetter => Blocked,
-    /// While a call takes long nothing else is started.
-    HungBlocksOthers => Blocked,
     /// The commit's metadata is not read.
     MetadataIgnored => StartedAgain,
     /// The commit's metadata is read one offset too high.
@@ -68,28 +57,22 @@ sabotages! {
     NeverResumed => Stuck,
     /// A pause of a topic is forgotten when a partition of it is assigned.
     PauseForgotten => ReadWhilePaused,
-    /// The handlers act without a lease.
-    LeaseIgnored => ZombieActed,
     /// The lease is renewed although the member is in doubt.
     LeaseRenewedInDoubt => ZombieActed,
     /// The doubt is ended by the answer to a commit from before the gap.
     DoubtEndedByAnOldAnswer => ZombieActed,
     /// Lost partitions are drained and committed like those that leave.
     CommitOnLost => LostCommitted,
+    /// What the handler's breaker is open for is read on.
+    OpenTopicRead => ReadWhilePaused,
     /// Commits do not wait for their time.
     PaceIgnored => CommitStorm,
     /// Once work is held it is held for ever.
     HeldForEver => HeldTooLong,
-    /// Work is started although it is held.
-    HoldIgnored => StartedWhileHeld,
     /// A refused commit counts as accepted.
     RefusalCountedAsAccepted => LeftUncommitted,
     /// After a refusal nothing more is committed until something else happens.
     RefusalNotRepeated => NeverCommitted,
-    /// A call that hangs is not cancelled.
-    HungNotCancelled => Stuck,
-    /// What a cancelled call answers later settles its event.
-    LateAnswerSettles => SettledTwice,
     /// A note counts as taken when it is sent.
     NoteCountedWhenSent => LeftUncommitted,
     /// A note says of all that was polled that it is settled.
@@ -98,38 +81,53 @@ sabotages! {
     NoteIgnored => StartedAgain,
     /// A note is read one offset too high.
     NoteAtTheWrongBase => SkippedUnsettled,
-    /// What was started of a partition goes on when it has moved.
-    MovedNotCancelled => WorkedOnAfterTheEnd,
-    /// What has moved is cancelled when the sweep comes, which may be after the lease is renewed.
-    MovedCancelledBySweepsAlone => WorkedOnAfterTheEnd,
     /// There is nothing to ask the broker with any more, and the member waits for its answer.
     WaitsForAnAnswerToNothing => Stuck,
-    /// A new handler counts the attempts from the beginning.
-    AttemptsResetByARestart => TooManyAttempts,
-    /// A restart forgives the failures before it.
-    BudgetForgets => RestartedTooSoon,
-    /// A success forgives nothing.
-    SuccessNotCounted => NotForgiven,
-    /// No restart waits for its time.
-    BackoffIgnored => RestartedTooSoon,
-    /// On trial all that could run runs.
-    TrialLetsAllThrough => TwoOnTrial,
-    /// What escalated is read on.
-    EscalatedTopicRead => ReadWhilePaused,
-    /// The success of a call to an earlier handler ends the trial of the present one.
-    OldSuccessForgives => ForgivenByAnOldOne,
-    /// The panic of a call to an earlier handler ends the present one.
-    OldPanicCounts => FelledByAnOldOne,
-    /// The repeated panic of one event counts for the budget.
-    BadEventHeldAgainstTheHandler => BlamedTooSoon,
-    /// What failed before others were handled counts like what failed since.
-    ErasIgnored => BlamedTooSoon,
-    /// Whatever else runs, the first panics count for the budget.
-    DoubtIgnored => BlamedTooSoon,
-    /// The panic of an event that had failed before never counts for the budget.
-    FailedBeforeForgiven => ForgivenTooLong,
-    /// The first probe that is needed is not made.
-    GivenUpAtTheFirstProbe => GivenUpTooEarly,
-    /// Who is given up answers for what it holds as if it were settled.
-    SettledByGivingUp => CommittedUnsettled,
+}
+
+macro_rules! shipped {
+    ($($name:ident => $check:ident,)+) => {
+        const SHIPPED: &[Shipped] = &[$(Shipped::$name),+];
+
+        fn shipped_is_meant_by(shipped: Shipped, broken: &Violation) -> bool {
+            match shipped {
+                $(Shipped::$name => matches!(broken, Violation::$check { .. }),)+
+            }
+        }
+    };
+}
+
+shipped! {
+    SettledAtArrival => CommittedUnsettled,
+    KeyIgnored => TwoOfAKey,
+    RetryOutOfOrder => OutOfOrder,
+    DeadLetterNotAwaited => TwoOfAKey,
+    NotResumedAfterADeadLetter => Blocked,
+    SlowCallBlocksOthers => Blocked,
+    GivenUpAsSettled => CommittedUnsettled,
+    FailedNotAnswered => NeverCommitted,
+    LeaseIgnored => ZombieActed,
+    MovedNotCancelled => WorkedOnAfterTheEnd,
+    DeadlineIgnored => Stuck,
+    CancelledCallSettles => CommittedUnsettled,
+    AttemptsResetByARestart => AttemptsLost,
+    OldPanicEndsThePresent => EndedByAnOldPanic,
+    OneKeyOpens => OpenedTooSoon,
+    OwnFaultCounts => OpenedTooSoon,
+    InFlightIgnored => OpenedTooSoon,
+    SuccessNotCounted => OpenedTooSoon,
+    NeverOpens => OpenedTooLate,
+    DeadLetteredWhileOpen => DeadLetteredWhileOpen,
+    HalfOpenLetsAllThrough => TwoProbes,
+    ProbedWithoutPause => ProbedTooSoon,
+    NeverCloses => NotClosed,
+    NeverReadsOn => Stuck,
+    UnavailableCounts => DeadLetteredWhileAway,
+}
+
+impl Sabotage {
+    /// Every bug that is known.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::OF_THE_MEMBER.iter().copied().chain(SHIPPED.iter().copied().map(Self::Shipped))
+    }
 }

@@ -46,8 +46,8 @@ fn a_seed_replays_exactly() {
 
 #[test]
 fn each_deliberate_bug_breaks_a_promise() {
-    for sabotage in Sabotage::ALL {
-        let broken = |seed| run(seed, Some(*sabotage)).err().map(|broken| (seed, broken));
+    for sabotage in Sabotage::all() {
+        let broken = |seed| run(seed, Some(sabotage)).err().map(|broken| (seed, broken));
         let found = (0..SEEDS).filter_map(broken).find(|(_, broken)| sabotage.is_meant_by(broken));
         let (seed, broken) = found.unwrap_or_else(|| panic!("{sabotage:?} was not found in {SEEDS} seeds"));
         println!("{sabotage:?}: seed {seed}: {broken}");

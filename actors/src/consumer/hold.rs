@@ -11,6 +11,7 @@ use crate::kafka::{SourceError, TopicPartition};
 use crate::status::ActorState;
 use delivery::member::hold::PauseCause;
 use delivery::member::intake::Intake;
+use delivery::worker::Appetite;
 
 /// Pauses a topic, or ends its pause, for what this member has of it or gets; tells how many partitions it has.
 pub(super) fn pause_topic(
@@ -42,7 +43,11 @@ impl PollLoop {
     pub(super) fn regulate(&mut self, now: Instant) -> Result<(), SourceError> {
         for (topic, _, counters) in &self.parts.routes {
             let state = counters.vitals().state();
-            let paused = matches!(state, ActorState::Escalated | ActorState::Stopped | ActorState::StoppedByOperator);
+            let paused = match counters.appetite() {
+                Appetite::Everything => matches!(state, ActorState::Escalated | ActorState::Stopped),
+                Appetite::Nothing => true,
+                Appetite::OneMore(_) => false,
+            };
             self.intake.pause_topic(topic, PauseCause::Supervisor, paused);
         }
         let taps = self.intake.regulate(now);

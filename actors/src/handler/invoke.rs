@@ -2,14 +2,12 @@
 
 use std::future::Future;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use super::{BatchHandler, Handler};
 use crate::event::{Contract, Event};
 use delivery::outcome::{HandlerError, HandlerResult};
-
-/// Events that go to a handler in one call. One event costs no allocation.
-pub(crate) type Run<T> = SmallVec<[T; 1]>;
+pub(crate) use delivery::worker::Run;
 
 /// A handler as its actor sees it.
 pub(crate) trait Invoke: 'static {

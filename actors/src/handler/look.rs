@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use super::actor::HandlerActor;
+use super::entry::Entry;
 use super::invoke::Invoke;
-use super::item::{Item, Place};
-use delivery::worker::lanes::LaneState;
+
+/// Names a record: slot and epoch of its assignment, and its offset.
+pub type Place = (u32, u32, i64);
 
 /// Where is this record? Its handler's actor answers where it has it.
 #[derive(Clone, Debug, actix::Message)]
@@ -45,26 +47,19 @@ pub enum Whereabouts {
 }
 
 impl<I: Invoke> HandlerActor<I> {
-    /// Where a record is, if it is here.
-    pub(super) fn find(&self, place: Place) -> Option<Found> {
-        let found = |item: &Item, whereabouts| Found {
-            place,
-            handler: self.name,
-            key: item.record().key().map(|key| String::from_utf8_lossy(key).into_owned()),
-            whereabouts,
+    /// Where a record is, if it may be here.
+    pub(super) fn find(&self, place: Place) -> Found {
+        let at = |entry: &&Entry| {
+            let (record, (slot, epoch, offset)) = (entry.record(), place);
+            (record.assignment().slot, record.assignment().epoch, record.offset()) == (slot, epoch, offset)
         };
-        let in_hand = self.runs.kept().flat_map(|in_hand| &in_hand.items).find(|(_, item)| item.place() == place);
-        let in_hand = in_hand.map(|(_, item)| found(item, Whereabouts::InHand));
-        in_hand
-            .or_else(|| {
-                let (item, state) = self.lanes.find(|item| item.place() == place)?;
-                // Without a handler nothing can begin: that is told by its actor's state.
-                let waits = state == LaneState::Waiting || self.life.handler().is_none();
-                Some(found(item, if waits { Whereabouts::Waiting } else { Whereabouts::Queued }))
-            })
-            .or_else(|| {
-                let dying = self.dying.contains(&place);
-                dying.then_some(Found { place, handler: self.name, key: None, whereabouts: Whereabouts::Waiting })
-            })
+        let in_call = self.worker.calls_oldest_first().flat_map(|(records, _)| records).find(at);
+        let whereabouts = match in_call {
+            Some(_) => Whereabouts::InHand,
+            None if self.worker.is_full() => Whereabouts::Queued,
+            None => Whereabouts::Waiting,
+        };
+        let key = in_call.and_then(|entry| entry.record().key().map(|key| String::from_utf8_lossy(key).into_owned()));
+        Found { place, handler: self.name, key, whereabouts }
     }
 }

@@ -1,29 +1,20 @@
 //! What a handler is: a type that answers for events of one contract. Everything around it is its `HandlerActor`.
 
 mod actor;
-mod anew;
-mod attempts;
-mod begin;
-mod cancel;
-mod clock;
-mod compact;
-mod dead_letters;
+mod calls;
+mod entry;
 mod in_flight;
 mod invoke;
-mod item;
-mod life;
+mod letters;
 mod look;
-mod orders;
-mod runs;
 
 use std::future::Future;
 
-pub(crate) use actor::{HandlerActor, Surroundings};
-pub use actor::{HandlerConfig, Sweep, Work};
+pub(crate) use actor::{HandlerActor, HandlerContext};
+pub use actor::{Sweep, Work};
 pub(crate) use in_flight::{InFlight, Share};
 pub(crate) use invoke::{Each, InBatches, Invoke};
-pub use item::Place;
-pub use look::{Found, Look, Whereabouts};
+pub use look::{Found, Look, Place, Whereabouts};
 
 use crate::event::{Contract, Event};
 use delivery::outcome::HandlerResult;
@@ -31,8 +22,8 @@ use delivery::outcome::HandlerResult;
 /// Handles events one by one. Events of different keys are handled concurrently, those of one key in order.
 ///
 /// It lives on one thread: state may be in a `Cell` or `RefCell`, and blocking code belongs into
-/// `tokio::task::spawn_blocking`. A panic is caught: the event in hand counts as a failed attempt, and a new handler
-/// with fresh state takes over.
+/// `tokio::task::spawn_blocking`. A panic is caught: it is a failed attempt of its event, and another handler with fresh
+/// state takes over.
 ///
 /// ```
 /// use kafka_actors::{Contract, Done, Event, Handler, HandlerResult};

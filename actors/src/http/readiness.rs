@@ -99,6 +99,9 @@ impl Health {
                 ActorState::Escalated | ActorState::Probing | ActorState::Stopped => {
                     Some(format!("{path} has used up its restarts: {}", cause()))
                 }
+                ActorState::BreakerOpen | ActorState::BreakerHalfOpen => {
+                    Some(format!("{path}: its breaker is open: {}", cause()))
+                }
                 ActorState::StoppedByOperator => Some(format!("{path} is stopped by an operator")),
                 ActorState::Starting | ActorState::Running | ActorState::BackingOff => None,
             };

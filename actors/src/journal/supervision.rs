@@ -59,6 +59,45 @@ impl Entry for ActorRecovered<'_> {
     }
 }
 
+/// A handler's breaker opened: its topic is paused, and one event at a time is tried.
+pub struct BreakerOpened<'a> {
+    /// The handler.
+    pub handler: &'a str,
+    /// Why.
+    pub cause: &'a str,
+    /// Until the first event is tried.
+    pub probe_in: Duration,
+}
+
+impl Entry for BreakerOpened<'_> {
+    fn write(&self, service: &Arc<str>) {
+        let Self { handler, cause, probe_in } = self;
+        error!(
+            %service, handler, cause, ?probe_in,
+            "breaker open: no attempt counts, its topic is paused, and one event at a time is tried until one is handled"
+        );
+        breaker(service, handler, true);
+    }
+}
+
+/// A handler's breaker closed: an event was handled.
+pub struct BreakerClosed<'a> {
+    /// The handler.
+    pub handler: &'a str,
+}
+
+impl Entry for BreakerClosed<'_> {
+    fn write(&self, service: &Arc<str>) {
+        info!(%service, handler = self.handler, "breaker closed");
+        breaker(service, self.handler, false);
+    }
+}
+
+fn breaker(service: &Arc<str>, handler: &str, open: bool) {
+    gauge!("breaker_open", "service" => service.clone(), "handler" => handler.to_owned())
+        .set(f64::from(u8::from(open)));
+}
+
 /// An arbiter's thread does not turn: something on it blocks.
 pub struct ArbiterStuck<'a> {
     /// Which.

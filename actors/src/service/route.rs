@@ -3,18 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::handler::{
-    BatchHandler, Each, Handler, HandlerActor, HandlerConfig, InBatches, Invoke, Share, Surroundings,
-};
+use crate::handler::{BatchHandler, Each, Handler, HandlerActor, HandlerContext, InBatches, Invoke, Share};
 use crate::producer::Producer;
 use crate::router::RouteTarget;
+use delivery::worker::WorkerPolicy;
 use delivery::worker::lanes::Unkeyed;
 use delivery::worker::restart_budget::RestartPolicy;
 
 /// The one shard in the paths of its actors.
 pub(super) const SHARD: &str = "shard-0";
 
-pub(super) type StartHandler = Box<dyn FnOnce(&Producer, Surroundings, Share) -> RouteTarget + Send>;
+pub(super) type StartHandler = Box<dyn FnOnce(&Producer, HandlerContext, Share) -> RouteTarget + Send>;
 
 /// A topic and the handler that its events go to.
 pub struct Route {
@@ -23,7 +22,7 @@ pub struct Route {
     pub(super) unkeyed: Unkeyed,
     pub(super) deadline: Option<Duration>,
     pub(super) restart: Option<RestartPolicy>,
-    pub(super) start: Box<dyn FnOnce(HandlerConfig) -> StartHandler>,
+    pub(super) start: Box<dyn FnOnce(WorkerPolicy, RestartPolicy) -> StartHandler>,
 }
 
 impl Route {
@@ -62,11 +61,11 @@ impl Route {
 
     fn new<H, I: Invoke>(topic: &str, make: impl Fn(&Producer) -> I + Send + 'static) -> Self {
         let handler = short_name::<H>();
-        let start = move |config: HandlerConfig| -> StartHandler {
-            Box::new(move |producer: &Producer, around: Surroundings, share: Share| {
+        let start = move |policy: WorkerPolicy, restart: RestartPolicy| -> StartHandler {
+            Box::new(move |producer: &Producer, context: HandlerContext, share: Share| {
                 let (own, producer) = (producer.clone(), producer.clone());
                 let factory = Rc::new(move || make(&own));
-                let actor = HandlerActor::new(handler, config, around, share, producer, factory).supervised();
+                let actor = HandlerActor::new(handler, policy, restart, context, share, producer, factory).supervised();
                 RouteTarget {
                     work: actor.clone().recipient(),
                     sweep: actor.clone().recipient(),

@@ -29,6 +29,10 @@ pub enum ActorState {
     Escalated,
     /// It gets one thing at a time, to see whether it works again.
     Probing,
+    /// A handler's breaker is open: events of different keys fail, or what it needs is away. Nothing is called.
+    BreakerOpen,
+    /// Its breaker is open, and one event is tried.
+    BreakerHalfOpen,
     /// It does not come back.
     Stopped,
     /// An operator stopped it, and may start it again.
@@ -38,12 +42,14 @@ pub enum ActorState {
 
 impl ActorState {
     /// Every state.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Starting,
         Self::Running,
         Self::BackingOff,
         Self::Escalated,
         Self::Probing,
+        Self::BreakerOpen,
+        Self::BreakerHalfOpen,
         Self::Stopped,
         Self::StoppedByOperator,
     ];
@@ -57,6 +63,8 @@ impl ActorState {
             Self::BackingOff => "backing_off",
             Self::Escalated => "escalated",
             Self::Probing => "probing",
+            Self::BreakerOpen => "breaker_open",
+            Self::BreakerHalfOpen => "breaker_half_open",
             Self::Stopped | Self::StoppedByOperator => "stopped",
         }
     }

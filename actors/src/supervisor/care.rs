@@ -135,6 +135,11 @@ impl Care {
     }
 }
 
+/// A seed for jitter; taken from the random half of a fresh id, so that no generator has to be kept.
+pub(crate) fn seed() -> u64 {
+    uuid::Uuid::now_v7().as_u64_pair().1
+}
+
 /// A number in 0..1 for jitter; taken from the random half of a fresh id, so that no generator has to be kept.
 pub(crate) fn random() -> f64 {
     let bits = uuid::Uuid::now_v7().as_u128() & u128::from(u32::MAX);

@@ -5,6 +5,7 @@
 
 mod around;
 mod blocked;
+mod breaker;
 mod commands;
 mod commands_out;
 mod crashes;
@@ -19,4 +20,3 @@ mod panics;
 mod producers;
 mod slow;
 mod stalls;
-mod supervision;

@@ -1,7 +1,7 @@
 //! The history of a run, and the promises that are checked on it.
 
+mod breaker;
 mod commits;
-mod supervision;
 mod violation;
 
 use std::collections::{HashMap, HashSet};
@@ -10,8 +10,9 @@ use std::ops::Range;
 pub use violation::Violation;
 
 use crate::Report;
+pub(crate) use breaker::Ended;
+use breaker::Watched;
 use commits::Sender;
-use supervision::Supervised;
 
 /// What a record does to the handler that gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,7 @@ pub(crate) struct History {
     /// By partition and offset: how often it was settled.
     settled: HashMap<(usize, i64), u64>,
     settled_in: HashSet<(Tenure, i64)>,
+    /// Number of the last attempt at a record.
     attempts: HashMap<(Tenure, i64), u32>,
     committed: HashMap<Tenure, i64>,
     /// By partition: the generation of its present owner.
@@ -69,7 +71,7 @@ pub(crate) struct History {
     /// What a member knows to be lost.
     lost: HashSet<Tenure>,
     senders: HashMap<usize, Sender>,
-    supervised: HashMap<usize, Supervised>,
+    watched: HashMap<usize, Watched>,
     pub(crate) report: Report,
 }
 
@@ -110,13 +112,15 @@ impl History {
         self.lost.insert(tenure);
     }
 
-    /// A handler is called.
-    pub(crate) fn start(&mut self, tenure: Tenure, offset: i64, max: u32) -> Result<(), Violation> {
+    /// A handler is called with a record, in the attempt of that number.
+    pub(crate) fn start(&mut self, tenure: Tenure, offset: i64, number: u32, max: u32) -> Result<(), Violation> {
         self.trace(&[2, tenure.partition as u64, offset.unsigned_abs()]);
         self.acts(tenure, offset)?;
-        let attempts = self.attempts.entry((tenure, offset)).or_default();
-        *attempts += 1;
-        if *attempts > max { Err(Violation::TooManyAttempts(tenure.partition, offset)) } else { Ok(()) }
+        let before = self.attempts.insert((tenure, offset), number).unwrap_or(1);
+        if number > max {
+            return Err(Violation::TooManyAttempts(tenure.partition, offset));
+        }
+        if number < before { Err(Violation::AttemptsLost(tenure.partition, offset)) } else { Ok(()) }
     }
 
     /// A member does something with a record.

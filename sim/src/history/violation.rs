@@ -63,33 +63,33 @@ pub enum Violation {
     /// A record was tried more often than its attempts.
     #[error("partition {0}: offset {1} was tried more often than its attempts are")]
     TooManyAttempts(usize, i64),
-    /// A handler was made before its backoff was over.
-    #[error("member {0}: a handler was made anew before its time")]
-    RestartedTooSoon(usize),
-    /// More restarts than the budget has.
-    #[error("member {0}: a handler was made anew more often than its budget allows")]
-    RestartStorm(usize),
-    /// On trial there is one event at a time.
-    #[error("partition {0}: offset {1} was started although another event is on trial")]
-    TwoOnTrial(usize, i64),
-    /// A handler is on trial although an event was handled.
-    #[error("member {0}: a handler stayed on trial after it had handled an event")]
-    NotForgiven(usize),
-    /// A trial ended without a success of the handler that is on trial.
-    #[error("member {0}: a trial was ended by the success of an earlier handler")]
-    ForgivenByAnOldOne(usize),
+    /// Attempts at a record were forgotten.
+    #[error("partition {0}: offset {1} was tried again as if it had not failed before")]
+    AttemptsLost(usize, i64),
+    /// A breaker opened without evidence.
+    #[error("member {0}: a breaker opened although too few keys have failed, or others may still go well")]
+    OpenedTooSoon(usize),
+    /// A breaker stayed closed against the evidence.
+    #[error("member {0}: an event was dead-lettered although enough different keys have failed")]
+    OpenedTooLate(usize),
+    /// An event paid for what is not its fault.
+    #[error("partition {0}: offset {1} was dead-lettered while the breaker is open")]
+    DeadLetteredWhileOpen(usize, i64),
+    /// An event paid for a store that is away.
+    #[error("partition {0}: offset {1} was dead-lettered because of what its handler needs")]
+    DeadLetteredWhileAway(usize, i64),
+    /// Half-open there is one event at a time.
+    #[error("member {0}: an event was tried while another one was, although the breaker is open")]
+    TwoProbes(usize),
+    /// Half-open there are pauses.
+    #[error("member {0}: an event was tried before its time although the breaker is open")]
+    ProbedTooSoon(usize),
+    /// A success closes a breaker.
+    #[error("member {0}: a breaker stayed open after an event was handled")]
+    NotClosed(usize),
     /// A panic of an earlier handler's call ended the present one.
     #[error("member {0}: a handler was ended by the panic of an earlier one's call")]
-    FelledByAnOldOne(usize),
-    /// A panic was held against a handler that says nothing of it.
-    #[error("member {0}: a panic was held against its handler which may have been its event's")]
-    BlamedTooSoon(usize),
-    /// A panic was held against its event although nothing is handled, whatever it is.
-    #[error("member {0}: a panic was held against its event although it is the handler's")]
-    ForgivenTooLong(usize),
-    /// A handler was given up before all its probes had failed.
-    #[error("member {0}: a handler was given up too early")]
-    GivenUpTooEarly(usize),
+    EndedByAnOldPanic(usize),
     /// Credits were not given back.
     #[error("a member that has nothing on its way lacks credits")]
     CreditsLost,

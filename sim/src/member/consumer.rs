@@ -84,7 +84,6 @@ impl Member {
             Turn::Certain => self.lease.renew(now, self.membership.lease_until()),
             Turn::CertainAgain => {
                 self.lease.renew(now, self.membership.lease_until());
-                self.sweep(step);
             }
             Turn::Doubted { .. } => {
                 step.history.report.doubts += 1;
@@ -149,9 +148,7 @@ impl Member {
         if held != self.held {
             self.held = held;
             self.lease.hold(held);
-            if !held {
-                self.sweep(step);
-            }
+            if !held {}
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Partitions that come and go at a member: resumed from their commit, drained and committed before they leave, given up
 //! when lost.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use delivery::assignment::Assignment;
 use delivery::member::hold::PauseCause;
 use delivery::member::intake::Resume;
 use delivery::member::membership::Membership;
@@ -25,8 +27,6 @@ const FINAL_COMMIT_PAUSE: Duration = Duration::from_millis(50);
 const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(3);
 /// Leaving the group is given up after so long.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
-/// What is not started of leaving partitions is given up so often.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Partitions on their way out.
 #[derive(Debug)]
@@ -36,7 +36,6 @@ pub(super) struct Leaving {
     deadline: Instant,
     committing_until: Option<Instant>,
     next_commit: Instant,
-    next_sweep: Instant,
 }
 
 /// The whole member on its way out.
@@ -75,11 +74,13 @@ impl Member {
             let _ = self.intake.resume(slot, &resume);
         }
         self.recall(slot, note, step);
+        let assignment = Assignment::new(TOPIC.into(), i32::try_from(tenure.partition).unwrap_or(0), slot, epoch);
+        let assignment = Arc::new(assignment);
         let owned = Owned {
             tenure,
             slot,
             epoch,
-            open: true,
+            assignment,
             position: offset,
             known,
             settled: Vec::new(),
@@ -104,7 +105,7 @@ impl Member {
         for partition in partitions {
             self.end(partition, step);
         }
-        self.sweep(step);
+
         self.outbox.rejoins = true;
     }
 
@@ -114,7 +115,7 @@ impl Member {
         for partition in self.owned.keys().copied().collect::<Vec<_>>() {
             self.end(partition, step);
         }
-        self.sweep(step);
+
         self.pace.forget();
         self.inbox.clear();
         self.commit_answers.clear();
@@ -130,15 +131,15 @@ impl Member {
         let mut slots = Vec::new();
         for partition in &partitions {
             let Some(owned) = self.owned.get_mut(partition) else { continue };
-            owned.open = false;
+            owned.assignment.close();
             self.intake.leave(owned.slot);
             slots.push(owned.slot);
         }
+        self.lease.changed();
         self.pace.restless(now);
         let waited = self.draining.as_ref().is_some_and(|draining| draining.left_at.is_some());
         let deadline = now + if waited { LEAVE_PATIENCE } else { DRAIN };
-        let leaving =
-            Leaving { partitions, slots, deadline, committing_until: None, next_commit: now, next_sweep: now };
+        let leaving = Leaving { partitions, slots, deadline, committing_until: None, next_commit: now };
         self.leaving.push(leaving);
     }
 
@@ -153,10 +154,6 @@ impl Member {
                 leaving.next_commit = now;
             }
             let Some(until) = leaving.committing_until else {
-                if now >= leaving.next_sweep {
-                    leaving.next_sweep = now + SWEEP_INTERVAL;
-                    self.sweep(step);
-                }
                 self.leaving.push(leaving);
                 continue;
             };
@@ -173,7 +170,6 @@ impl Member {
             for partition in leaving.partitions {
                 self.release(partition, drained && !uncommitted, step);
             }
-            self.sweep(step);
         }
         self.advance_drain(now);
         Ok(())
@@ -197,15 +193,14 @@ impl Member {
 
     fn release(&mut self, partition: usize, clean: bool, step: &mut Step<'_>) {
         let Some(owned) = self.end(partition, step) else { return };
-        let is_of = |item: &super::Item| item.tenure == owned.tenure;
-        let working = self.in_hand.iter().any(|in_hand| is_of(&in_hand.item))
-            || self.waits.iter().any(|wait| wait.is_letter() && is_of(&wait.item));
+        let working = self.handler.works_on(owned.tenure);
         self.outbox.released.push(Released { owned, clean, working });
     }
 
     fn end(&mut self, partition: usize, step: &mut Step<'_>) -> Option<Owned> {
         let owned = self.owned.remove(&partition)?;
         self.intake.end(owned.slot);
+        owned.assignment.end();
         self.lease.changed();
         step.history.ended(owned.tenure);
         Some(owned)

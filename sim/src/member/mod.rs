@@ -1,40 +1,36 @@
 //! A member of the group: the product's own decisions, joined as the consumer's thread and the handler's actor join them.
 
-mod attempts;
-mod begin;
 mod commits;
 mod consumer;
+mod handler;
 mod leaving;
-mod life;
 mod notes;
 mod reading;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::answer::Answer;
+use delivery::assignment::Assignment;
 use delivery::lease::Lease;
 use delivery::member::commit_pace::CommitPace;
 use delivery::member::intake::Intake;
 use delivery::member::membership::Membership;
 use delivery::member::progress_codec;
-use delivery::worker::blame::Era;
-use delivery::worker::lanes::Lanes;
 
 use crate::Sabotage;
-use crate::history::{History, Known, Record, Tenure, Violation};
+use crate::history::{History, Known, Tenure, Violation};
 use crate::rng::Rng;
-use attempts::{InHand, Wait};
 pub(crate) use commits::{CommitAnswer, CommitRequest};
 use consumer::Phase;
+pub(crate) use handler::{Handler, Item, POLICY};
 use leaving::{Draining, Leaving};
-use life::Life;
 pub(crate) use notes::together;
 
 pub(crate) const CREDIT_RECORDS: usize = 24;
 pub(crate) const TOPIC: &str = "t";
 const CREDIT_BYTES: usize = 1_000_000;
-const LANES_AT_ONCE: usize = 8;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 const NOTE_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -47,31 +43,14 @@ pub(crate) struct Step<'a> {
     pub(crate) faults: bool,
 }
 
-/// A record on its way through the member.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Item {
-    tenure: Tenure,
-    record: Record,
-    slot: u32,
-    epoch: u32,
-    attempts: u32,
-    failed_in: Option<Era>,
-}
-
-impl Item {
-    fn answer(&self, settled: bool) -> Answer {
-        Answer { slot: self.slot, epoch: self.epoch, offset: self.record.offset, settled }
-    }
-}
-
 /// A partition that this member owns, as far as it knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Owned {
     pub(crate) tenure: Tenure,
     slot: u32,
     epoch: u32,
-    /// Whether its records may be started.
-    open: bool,
+    /// Whether its records may be started and finished.
+    assignment: Arc<Assignment>,
     /// Next offset to fetch.
     position: i64,
     /// What was committed when it came.
@@ -148,21 +127,13 @@ pub(crate) struct Member {
     draining: Option<Draining>,
     topic_paused: bool,
     // What lies between the threads, and between the member and the world.
-    lease: Lease,
+    lease: Arc<Lease>,
     answers: VecDeque<Answer>,
-    /// Sweeps on their way to the handler's actor, with the time they come.
-    sweeps: VecDeque<Instant>,
     inbox: VecDeque<(Instant, GroupEvent)>,
     commit_answers: VecDeque<CommitAnswer>,
     note_answers: VecDeque<CommitAnswer>,
     pub(crate) outbox: Outbox,
-    // What the handler's actor has.
-    lanes: Lanes<Item>,
-    in_hand: Vec<InHand>,
-    waits: Vec<Wait>,
-    life: Life,
-    /// What had ended when it looked last.
-    ends: u64,
+    pub(crate) handler: Handler,
     // What the world does to it.
     /// Nothing of it runs, since when and until when.
     pub(crate) frozen: Option<(Instant, Instant)>,
@@ -170,12 +141,17 @@ pub(crate) struct Member {
     pub(crate) stalled_until: Instant,
     /// It does not reach the broker until then.
     pub(crate) cut_until: Option<Instant>,
-    /// Its handler panics at everything until then.
-    pub(crate) broken_until: Instant,
 }
 
 impl Member {
-    pub(crate) fn new(number: usize, sabotage: Option<Sabotage>, max_metadata_bytes: usize, now: Instant) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        sabotage: Option<Sabotage>,
+        max_metadata_bytes: usize,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let lease = Arc::new(Lease::new(now));
         // Whoever cuts off what does not fit believes that all fits.
         let unlimited = sabotage == Some(Sabotage::ProgressCutOff);
         let believed = if unlimited { progress_codec::MAX_METADATA_BYTES } else { max_metadata_bytes };
@@ -194,22 +170,16 @@ impl Member {
             leaving: Vec::new(),
             draining: None,
             topic_paused: false,
-            lease: Lease::new(now),
+            handler: Handler::new(number, &lease, seed, now),
+            lease,
             answers: VecDeque::new(),
-            sweeps: VecDeque::new(),
             inbox: VecDeque::new(),
             commit_answers: VecDeque::new(),
             note_answers: VecDeque::new(),
             outbox: Outbox::default(),
-            lanes: Lanes::new(LANES_AT_ONCE),
-            in_hand: Vec::new(),
-            waits: Vec::new(),
-            life: Life::new(),
-            ends: 0,
             frozen: None,
             stalled_until: now,
             cut_until: None,
-            broken_until: now,
         }
     }
 
@@ -233,22 +203,6 @@ impl Member {
         self.note_answers.push_back(answer);
     }
 
-    fn may_start(&self, item: &Item) -> bool {
-        self.owned.get(&item.tenure.partition).is_some_and(|owned| owned.epoch == item.epoch && owned.open)
-    }
-
-    fn has_ended(&self, item: &Item) -> bool {
-        self.owned.get(&item.tenure.partition).is_none_or(|owned| owned.epoch != item.epoch)
-    }
-
-    /// Has the handler's actor look again at what it holds: a message, which takes its time.
-    fn sweep(&mut self, step: &mut Step<'_>) {
-        if self.sweeps.len() < 4 {
-            let takes = Duration::from_millis(step.rng.below(20) as u64);
-            self.sweeps.push_back(step.now + takes);
-        }
-    }
-
     /// Whether it has answered all that the group told it. A client hears of one change at a time.
     pub(crate) fn has_answered(&self) -> bool {
         self.inbox.is_empty() && self.leaving.is_empty()
@@ -264,17 +218,27 @@ impl Member {
         self.draining.is_some()
     }
 
-    /// Whether its handler was given up, so that it is to be told to stop.
-    pub(crate) fn has_given_up(&self) -> bool {
-        self.life.given_up
-    }
-
     /// What a member at rest owes: its credits are all there.
     pub(crate) fn check_rest(&self) -> Result<(), Violation> {
         if !self.is_busy() && self.intake.free() != CREDIT_RECORDS { Err(Violation::CreditsLost) } else { Ok(()) }
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        !self.in_hand.is_empty() || !self.waits.is_empty() || !self.answers.is_empty() || self.lanes.queued() > 0
+        !self.answers.is_empty() || self.handler.is_busy()
+    }
+
+    /// The handler's actor does some of what it can do now.
+    pub(crate) fn advance(&mut self, step: &mut Step<'_>) -> Result<(), Violation> {
+        self.handler.advance(step)?;
+        for answer in self.handler.answers() {
+            if answer.settled
+                && let Some(owned) =
+                    self.owned.values_mut().find(|owned| (owned.slot, owned.epoch) == (answer.slot, answer.epoch))
+            {
+                owned.settled.push(answer.offset);
+            }
+            self.answers.push_back(answer);
+        }
+        Ok(())
     }
 }

@@ -1,9 +1,8 @@
 //! How a member reads: as much as its intake has room for, and nothing of what is paused.
 
-use delivery::assignment::PartitionSeed;
 use delivery::member::hold::PauseCause;
 use delivery::member::intake::Tracking;
-use delivery::worker::lanes::{LaneKey, Unkeyed};
+use delivery::worker::Appetite;
 
 use super::{Item, Member, Owned, Step, TOPIC};
 use crate::Sabotage;
@@ -22,7 +21,7 @@ impl Member {
 
     /// Has the source do what the intake decides. What a handler waits for that was given up is not read.
     pub(super) fn regulate(&mut self, step: &mut Step<'_>) {
-        let escalated = self.life.pauses_its_topic() && !self.is(Sabotage::EscalatedTopicRead);
+        let escalated = self.handler.appetite() == Appetite::Nothing && !self.is(Sabotage::OpenTopicRead);
         self.intake.pause_topic(TOPIC, PauseCause::Supervisor, escalated);
         for tap in self.intake.regulate(step.now) {
             if !tap.paused && self.is(Sabotage::NeverResumed) {
@@ -40,29 +39,27 @@ impl Member {
         let partitions: Vec<usize> = self.owned.keys().copied().collect();
         let Some(partition) = step.rng.pick(&partitions) else { return Ok(()) };
         let share_ignored = self.is(Sabotage::ShareIgnored);
-        let readable = |owned: &&mut Owned| owned.open && !owned.paused;
+        let readable = |owned: &&mut Owned| owned.assignment.is_open() && !owned.paused;
         let Some(owned) = self.owned.get_mut(&partition).filter(readable) else { return Ok(()) };
         let (room, free) = (self.intake.room_of(owned.slot), self.intake.free());
         step.history.report.held += u64::from(room == 0 && free > 0);
         let most = if share_ignored { free } else { room.min(free) }.min(1 + step.rng.below(6));
+        let most = if matches!(self.handler.appetite(), Appetite::OneMore(_)) { most.min(1) } else { most };
         let log = &step.history.logs[partition];
         let records: Vec<Record> =
             log.iter().filter(|record| record.offset >= owned.position).take(most).copied().collect();
-        let (slot, epoch, tenure) = (owned.slot, owned.epoch, owned.tenure);
+        let (slot, tenure) = (owned.slot, owned.tenure);
         for record in records {
-            if self.topic_paused || self.life.pauses_its_topic() {
+            if self.topic_paused || self.handler.appetite() == Appetite::Nothing {
                 return Err(Violation::ReadWhilePaused(partition, record.offset));
             }
             owned.position = record.offset + 1;
             match self.intake.track(slot, record.offset, 10) {
                 Tracking::New => {
-                    let item = Item { tenure, record, slot, epoch, attempts: 0, failed_in: None };
-                    let seed = PartitionSeed::of(TOPIC, i32::try_from(partition).unwrap_or(0));
-                    let lane = LaneKey::of(seed, record.offset, Some(&[record.key]), Unkeyed::default());
-                    self.lanes.push(lane, item);
-                    if self.sabotage == Some(Sabotage::SettledAtThePoll) {
-                        self.answers.push_back(item.answer(true));
+                    if owned.known.says_settled(record.offset) {
+                        return Err(Violation::StartedAgain(partition, record.offset));
                     }
+                    self.handler.arrive(Item::new(tenure, record, &owned.assignment));
                 }
                 Tracking::SettledBefore => step.history.skip(partition, record.offset)?,
                 Tracking::WentBack | Tracking::Refused => {}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::World;
 use super::coordinator::Session;
+use crate::history::Violation;
 use crate::member::{Member, Step};
 
 /// Members at once.
@@ -19,7 +20,7 @@ const LONG_MS: usize = 11_000;
 impl World {
     /// A new process.
     pub(super) fn join(&mut self) {
-        let member = Member::new(self.members.len(), self.sabotage, self.max_metadata_bytes, self.now);
+        let member = Member::new(self.members.len(), self.sabotage, self.max_metadata_bytes, self.seed, self.now);
         self.members.push(Some(member));
         self.sessions.push(Session::new(self.now));
     }
@@ -33,13 +34,13 @@ impl World {
     }
 
     /// Something happens, or nothing.
-    pub(super) fn fail_somewhere(&mut self) {
+    pub(super) fn fail_somewhere(&mut self) -> Result<(), Violation> {
         let chance = if self.calm { CALM_FAULTS_PERMILLE } else { FAULTS_PERMILLE };
         if self.rng.below(1_000) >= chance {
-            return;
+            return Ok(());
         }
         let members = self.members();
-        let Some(at) = self.rng.pick(&members) else { return };
+        let Some(at) = self.rng.pick(&members) else { return Ok(()) };
         let action = self.rng.below(100);
         self.history.trace(&[5, at as u64, action as u64]);
         match action {
@@ -50,11 +51,13 @@ impl World {
             50..64 => self.freeze(at),
             64..69 => self.cut_off(at),
             69..79 => self.pause_or_resume(at),
-            79..86 => self.break_handler(at),
+            79..85 => self.break_handler(at),
+            85 => self.order(at)?,
             86..92 => self.rebalance(),
             92..95 => self.restart_consumer(at),
             _ => self.stall(at),
         }
+        Ok(())
     }
 
     fn for_a_while(&mut self) -> Duration {
@@ -117,9 +120,29 @@ impl World {
     /// Whatever a handler needs is not there for a while.
     fn break_handler(&mut self, at: usize) {
         let until = self.now + self.for_a_while();
+        let away = self.rng.percent(30);
         if let Some(member) = self.members[at].as_mut() {
-            member.broken_until = until;
+            if away {
+                member.handler.away_until = until;
+            } else {
+                member.handler.broken_until = until;
+            }
         }
+    }
+
+    /// An operator restarts a handler.
+    fn order(&mut self, at: usize) -> Result<(), Violation> {
+        let Some(member) = self.members[at].as_mut().filter(|member| !member.is_frozen()) else { return Ok(()) };
+        self.history.report.orders += 1;
+        let mut step = Step { now: self.now, rng: &mut self.rng, history: &mut self.history, faults: true };
+        member.handler.order(false, &mut step)
+    }
+
+    /// An operator sees to breakers that stay open.
+    pub(super) fn restart_open_handlers(&mut self) -> Result<(), Violation> {
+        let mut step = Step { now: self.now, rng: &mut self.rng, history: &mut self.history, faults: false };
+        let open = self.members.iter_mut().flatten().filter(|member| member.handler.is_open() && member.is_busy());
+        open.into_iter().try_for_each(|member| member.handler.order(false, &mut step))
     }
 
     /// The group rebalances, and waits for somebody who is dead.
@@ -161,7 +184,8 @@ impl World {
             member.pause_topic(false);
             member.cut_until = None;
             member.stalled_until = self.now;
-            member.broken_until = self.now;
+            member.handler.broken_until = self.now;
+            member.handler.away_until = self.now;
             member.frozen = member.frozen.map(|(since, _)| (since, self.now));
         }
     }

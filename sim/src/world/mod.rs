@@ -18,8 +18,9 @@ const PARTITIONS: usize = 3;
 const KEYS: usize = 8;
 const RECORDS_PER_PARTITION: usize = 40;
 const STEPS: usize = 1_200;
-/// Nothing fails any more after the steps; after so many more, some 40 s, all must be settled and committed.
-const HEALING_STEPS: usize = 2_000;
+/// Nothing fails any more after the steps; after so many more, some 160 s, all must be settled and committed. Calls that hang
+/// and breakers that open again and again take their time.
+const HEALING_STEPS: usize = 8_000;
 /// A step takes up to so long.
 const LONGEST_STEP_MS: usize = 40;
 /// Metadata of a commit in every other world: some bytes, so that partitions are held back because of it.
@@ -28,11 +29,20 @@ const SHORT_METADATA_BYTES: usize = 24;
 const CALM_ONE_OF: u64 = 5;
 /// Of a thousand records, so many are such.
 const POISON_PERMILLE: usize = 15;
+/// One of so many worlds has keys and poison without end, so that a breaker has to find what is healthy behind it.
+const POISONED_ONE_OF: u64 = 7;
+const MANY: (usize, usize) = (200, 200);
+/// When nothing fails any more there still comes something healthy now and then, of a key of its own.
+const STEPS_BETWEEN_HEALTHY: usize = 40;
+/// An operator restarts handlers whose breaker is open: where a partition is held back, nothing healthy can be read.
+const STEPS_BETWEEN_ORDERS: usize = 400;
+const HEALTHY_KEY: u8 = 255;
 const HANGING_PERMILLE: usize = 10;
 /// So many phases of its turn a consumer's thread does in a step at most.
 const MOST_PHASES: usize = 12;
 
 pub(crate) struct World {
+    seed: u64,
     rng: Rng,
     sabotage: Option<Sabotage>,
     history: History,
@@ -43,6 +53,7 @@ pub(crate) struct World {
     broker: Broker,
     max_metadata_bytes: usize,
     calm: bool,
+    poisoned: bool,
     /// The clock is not asked again: only what lies between two moments counts.
     now: Instant,
     steps: usize,
@@ -51,9 +62,12 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let long = progress_codec::MAX_METADATA_BYTES;
-        let max_metadata_bytes = if seed.is_multiple_of(2) { SHORT_METADATA_BYTES } else { long };
+        let poisoned = seed % POISONED_ONE_OF == 3;
+        // A partition that is held back because of its metadata cannot be read on for what is healthy behind the poison.
+        let max_metadata_bytes = if seed.is_multiple_of(2) && !poisoned { SHORT_METADATA_BYTES } else { long };
         let now = Instant::now();
         let mut world = Self {
+            seed,
             rng: Rng::new(seed),
             sabotage,
             history: History::new(PARTITIONS),
@@ -64,6 +78,7 @@ impl World {
             broker: Broker::new(PARTITIONS, now),
             max_metadata_bytes,
             calm: seed % CALM_ONE_OF == 1,
+            poisoned,
             now,
             steps: 0,
         };
@@ -78,6 +93,12 @@ impl World {
         }
         self.heal();
         while let Some(unrest) = self.unrest() {
+            if self.steps.is_multiple_of(STEPS_BETWEEN_HEALTHY) && self.has_open_breaker() {
+                (0..PARTITIONS).for_each(|partition| self.append(partition, HEALTHY_KEY, Nature::Harmless));
+            }
+            if self.steps.is_multiple_of(STEPS_BETWEEN_ORDERS) {
+                self.restart_open_handlers()?;
+            }
             self.step(false)?;
             if self.steps > STEPS + HEALING_STEPS {
                 return Err(unrest);
@@ -113,7 +134,7 @@ impl World {
         self.assign();
         if faults {
             self.produce();
-            self.fail_somewhere();
+            self.fail_somewhere()?;
         }
         for at in 0..self.members.len() {
             self.run_member(at, faults)?;
@@ -136,7 +157,7 @@ impl World {
         for _ in 0..after {
             member.turn(&mut step)?;
         }
-        if member.has_given_up() {
+        if member.handler.has_given_up {
             member.stop(self.now, faults::STOP_PATIENCE);
         }
         let Outbox { commits, notes, released, rejoins, leaves, gone } = std::mem::take(&mut member.outbox);
@@ -164,20 +185,30 @@ impl World {
             return;
         }
         let partition = self.rng.below(PARTITIONS);
-        let log = &mut self.history.logs[partition];
-        if log.len() < RECORDS_PER_PARTITION {
-            // Compaction and transaction markers leave gaps.
-            let gap = if self.rng.percent(20) { 1 + self.rng.below(3) } else { 0 };
-            let last = log.last().map_or(-1, |record| record.offset);
-            let offset = last + 1 + i64::try_from(gap).unwrap_or(0);
-            let key = u8::try_from(self.rng.below(KEYS)).unwrap_or(0);
+        if self.history.logs[partition].len() < RECORDS_PER_PARTITION {
+            let (keys, poison) = if self.poisoned { MANY } else { (KEYS, POISON_PERMILLE) };
+            let key = u8::try_from(self.rng.below(keys)).unwrap_or(0);
             let nature = match self.rng.below(1_000) {
-                luck if luck < POISON_PERMILLE => Nature::Poison,
-                luck if luck < POISON_PERMILLE + HANGING_PERMILLE => Nature::Hangs,
+                luck if luck < poison => Nature::Poison,
+                luck if luck < poison + HANGING_PERMILLE => Nature::Hangs,
                 _ => Nature::Harmless,
             };
-            log.push(Record { offset, key, nature });
+            self.append(partition, key, nature);
         }
+    }
+
+    /// Puts a record at the end of a log. Compaction and transaction markers leave gaps.
+    fn append(&mut self, partition: usize, key: u8, nature: Nature) {
+        let gap = if self.rng.percent(20) { 1 + self.rng.below(3) } else { 0 };
+        let log = &mut self.history.logs[partition];
+        let last = log.last().map_or(-1, |record| record.offset);
+        let offset = last + 1 + i64::try_from(gap).unwrap_or(0);
+        log.push(Record { offset, key, nature });
+    }
+
+    /// Whether a breaker is open with something behind it.
+    fn has_open_breaker(&self) -> bool {
+        self.members.iter().flatten().any(|member| member.handler.is_open() && member.is_busy())
     }
 
     fn members(&self) -> Vec<usize> {
