@@ -42,7 +42,7 @@ impl PollLoop {
     pub(super) fn regulate(&mut self, now: Instant) -> Result<(), SourceError> {
         for (topic, _, counters) in &self.parts.routes {
             let state = counters.vitals().state();
-            let paused = matches!(state, ActorState::Escalated | ActorState::Stopped | ActorState::StoppedByOperator);
+            let paused = matches!(state, ActorState::Escalated | ActorState::Failed | ActorState::StoppedByOperator);
             self.intake.pause_topic(topic, PauseCause::Supervisor, paused);
         }
         let taps = self.intake.regulate(now);

@@ -162,7 +162,7 @@ impl<I: Invoke> HandlerActor<I> {
         self.life.blame.handled();
         if self.life.budget.succeeded() {
             self.around.counters.vitals().set_state(ActorState::Running);
-            self.around.journal.write(ActorRecovered { actor: self.name });
+            self.around.journal.write(ActorRecovered { actor: self.around.counters.vitals().path() });
         }
     }
 
@@ -178,18 +178,18 @@ impl<I: Invoke> HandlerActor<I> {
         let budget = &mut self.life.budget;
         match if forgiven { at_once } else { budget.failed(self.clock.now, random()) } {
             Verdict::Restart { after } => {
-                self.around.journal.write(ActorFailed { actor: self.name, cause: &cause, pause: after });
+                self.around.journal.write(ActorFailed { actor: vitals.path(), cause: &cause, pause: after });
                 vitals.set_state(ActorState::BackingOff);
                 self.life.pause = (!after.is_zero()).then(|| Box::pin(sleep(after)));
             }
             Verdict::Probe { after } => {
-                self.around.journal.write(ActorEscalated { actor: self.name, cause: &cause, pause: after });
+                self.around.journal.write(ActorEscalated { actor: vitals.path(), cause: &cause, pause: after });
                 vitals.set_state(ActorState::Escalated);
                 self.life.pause = Some(Box::pin(sleep(after)));
             }
             Verdict::GiveUp => {
                 self.life.comes = Comes::Never;
-                vitals.set_state(ActorState::Stopped);
+                vitals.set_state(ActorState::Failed);
                 self.around.escalation.raise(&format!("{} does not come back: {cause}", self.name));
             }
         }

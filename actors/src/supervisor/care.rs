@@ -102,7 +102,7 @@ impl Care {
                 Some(pause)
             }
             Verdict::GiveUp => {
-                self.vitals.set_state(ActorState::Stopped);
+                self.vitals.set_state(ActorState::Failed);
                 self.escalation.raise(&format!("{actor} does not come back: {cause}"));
                 None
             }
@@ -171,7 +171,7 @@ mod tests {
         for _ in 0..2 {
             assert!(care.fell("no", None).is_some());
         }
-        assert_eq!((care.fell("at last", None), vitals.state()), (None, ActorState::Stopped));
+        assert_eq!((care.fell("at last", None), vitals.state()), (None, ActorState::Failed));
         assert_eq!(escalation.cause().expect("it was raised").message, "one does not come back: at last");
     }
 }
