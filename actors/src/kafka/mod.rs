@@ -9,6 +9,7 @@ mod embedded;
 mod ffi;
 mod notes;
 mod offsets;
+mod reach;
 mod sink;
 mod source;
 mod statistics;

@@ -1,9 +1,9 @@
 //! Where records go out: one producer, idempotent, acknowledged by all replicas; each record's fate comes back once.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 use super::config::KafkaConfig;
 use super::context::write_log;
 use super::ffi;
-use super::statistics::{MEASUREMENT_VALID, Statistics};
+use super::reach::Reach;
+use super::statistics::Statistics;
 use crate::event::Outgoing;
-use crate::journal::{BrokerReach, ClientError, Journal};
+use crate::journal::{ClientError, Journal};
 
 /// Where the broker wrote a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +112,8 @@ impl Sink {
         let client = config.producer();
         KafkaConfig::check(&client)?;
         let acknowledged = AtomicU64::new(0);
-        let context = SinkContext { journal: journal.clone(), reach: Reach::default(), acknowledged, keeper };
+        let context =
+            SinkContext { journal: journal.clone(), reach: Reach::new("producer", journal), acknowledged, keeper };
         Ok(Self { producer: Arc::new(client.create_with_context(context)?) })
     }
 
@@ -160,7 +162,7 @@ impl Sink {
     pub(crate) fn probe(&self, patience: Duration) -> bool {
         let reached = self.producer.client().fetch_metadata(None, patience).is_ok();
         if reached {
-            self.producer.context().measured(true);
+            self.producer.context().reach.measured(true);
         }
         reached
     }
@@ -232,20 +234,6 @@ fn unsent(code: Option<RDKafkaErrorCode>, reason: String) -> PublishError {
     }
 }
 
-#[derive(Default)]
-struct Reach {
-    reachable: AtomicBool,
-    // Written twice a second by the delivery thread and read by status requests.
-    measured: Mutex<Option<Instant>>,
-}
-
-impl Reach {
-    fn is_reachable(&self) -> bool {
-        let measured = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        self.reachable.load(Ordering::Relaxed) && measured.is_some_and(|at| at.elapsed() < MEASUREMENT_VALID)
-    }
-}
-
 struct SinkContext {
     journal: Journal,
     reach: Reach,
@@ -255,14 +243,6 @@ struct SinkContext {
 }
 
 impl SinkContext {
-    fn measured(&self, reachable: bool) {
-        let first = self.reach.measured.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
-        let before = self.reach.reachable.swap(reachable, Ordering::Relaxed);
-        if first.is_none() || before != reachable {
-            self.journal.write(BrokerReach { client: "producer", reachable });
-        }
-    }
-
     fn fatal(&self, reason: String) {
         if let Some((client, events)) = &self.keeper {
             // A keeper that is gone keeps nothing alive any more.
@@ -310,7 +290,7 @@ impl ClientContext for SinkContext {
 
     fn stats_raw(&self, json: &[u8]) {
         if let Some(statistics) = Statistics::parse(json) {
-            self.measured(statistics.reachable());
+            self.reach.measured(statistics.reachable());
         }
     }
 
@@ -318,7 +298,7 @@ impl ClientContext for SinkContext {
         self.journal.write(ClientError { client: "producer", error: &error, reason });
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             // Known now, before the statistics say it.
-            self.measured(false);
+            self.reach.measured(false);
         }
     }
 }
