@@ -162,7 +162,7 @@ impl ServiceBuilder {
             .zip(counters)
             .map(|(route, (_, _, counters))| {
                 let config = HandlerConfig {
-                    retry: settings.retry,
+                    retry: route.retry.unwrap_or(settings.retry),
                     restart: route.restart.unwrap_or(settings.restart),
                     unkeyed: route.unkeyed,
                     deadline: route.deadline.unwrap_or(settings.handler_deadline),

@@ -10,6 +10,7 @@ use crate::producer::Producer;
 use crate::router::RouteTarget;
 use delivery::worker::lanes::Unkeyed;
 use delivery::worker::restart_budget::RestartPolicy;
+use delivery::worker::retry::RetryPolicy;
 
 /// The one shard in the paths of its actors.
 pub(super) const SHARD: &str = "shard-0";
@@ -22,6 +23,7 @@ pub struct Route {
     pub(super) handler: &'static str,
     pub(super) unkeyed: Unkeyed,
     pub(super) deadline: Option<Duration>,
+    pub(super) retry: Option<RetryPolicy>,
     pub(super) restart: Option<RestartPolicy>,
     pub(super) start: Box<dyn FnOnce(HandlerConfig) -> StartHandler>,
 }
@@ -53,6 +55,14 @@ impl Route {
         self
     }
 
+    /// Other attempts and backoffs than those of the `RETRY_` variables. At least one attempt is made. Attempts to write a
+    /// dead letter have these backoffs too, and no limit.
+    #[must_use]
+    pub fn retries(mut self, policy: RetryPolicy) -> Self {
+        self.retry = Some(RetryPolicy { max_attempts: policy.max_attempts.max(1), ..policy });
+        self
+    }
+
     /// Another restart budget than that of the `RESTART_` variables.
     #[must_use]
     pub fn restarts(mut self, policy: RestartPolicy) -> Self {
@@ -79,6 +89,7 @@ impl Route {
             handler,
             unkeyed: Unkeyed::default(),
             deadline: None,
+            retry: None,
             restart: None,
             start: Box::new(start),
         }

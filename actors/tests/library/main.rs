@@ -17,6 +17,7 @@ mod moves;
 mod operator;
 mod panics;
 mod producers;
+mod retries;
 mod slow;
 mod stalls;
 mod supervision;
