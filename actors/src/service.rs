@@ -5,7 +5,9 @@ mod measure;
 mod route;
 
 use std::collections::HashSet;
+use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -25,7 +27,7 @@ use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes
 use crate::inspect::Inspector;
 use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
 use crate::kafka::{Broker, KafkaConfig, TopicSpec, ensure_topics};
-use crate::producer::{Outlet, Producer, ProducerActor};
+use crate::producer::{OpenError, Outlet, Producer, ProducerActor};
 use crate::record::BatchPool;
 use crate::router::{RouteTable, RouterActor, RouterParts};
 use crate::settings::{Settings, own_name};
@@ -73,17 +75,28 @@ pub enum StartError {
         /// The variable that says where.
         variable: String,
         /// Why.
-        error: std::io::Error,
+        #[source]
+        error: io::Error,
     },
-    /// librdkafka refused the configuration.
-    #[error("the Kafka client cannot be made: {0}")]
-    Kafka(String),
+    /// There is no producer.
+    #[error(transparent)]
+    Producer(#[from] OpenError),
+    /// The system has no thread to watch the arbiters.
+    #[error("no thread to watch the arbiters: {0}")]
+    Watch(#[source] io::Error),
     /// Two routes claim the same topic.
     #[error("topic {0} has two routes: a topic has one handler")]
     TwoRoutes(String),
     /// What the service itself needs could not be made ready.
     #[error("{0}")]
-    Service(String),
+    Service(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl StartError {
+    /// What the service itself needs could not be made ready, for that reason.
+    pub fn service(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Service(error.into())
+    }
 }
 
 impl ServiceBuilder {
@@ -128,11 +141,9 @@ impl ServiceBuilder {
         let inspector = Arc::new(Inspector::default());
         let tree = ActorTree::default();
         let supervise = Supervise::new(&tree, settings.restart, &journal, &escalation);
-        let outlet =
-            Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer")).map_err(StartError::Kafka)?;
+        let outlet = Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer"))?;
         let counters = counters_of(&routes, &supervise);
-        let pulses = Pulses::watched(journal.clone())
-            .map_err(|error| StartError::Service(format!("no thread to watch the arbiters: {error}")))?;
+        let pulses = Pulses::watched(journal.clone()).map_err(StartError::Watch)?;
         let health = Health {
             service: settings.service,
             brokers: kafka.broker.bootstrap(),

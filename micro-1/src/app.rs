@@ -18,9 +18,7 @@ pub const APP: App = App {
 };
 
 async fn build(settings: Settings, broker: Broker) -> Result<ServiceBuilder, StartError> {
-    let store = Store::open(&settings.data_dir().join("micro-1.db"))
-        .await
-        .map_err(|error| StartError::Service(error.to_string()))?;
+    let store = Store::open(&settings.data_dir().join("micro-1.db")).await.map_err(StartError::service)?;
     let (kept, chaos) = (store.clone(), Chaos::new(settings.chaos));
     Ok(ServiceBuilder::new(settings, broker)
         .route(Route::batched(topic::NOTIFICATION_EVENTS, move |_| NotificationActor::new(kept.clone(), chaos)))

@@ -29,18 +29,29 @@ pub struct Delivery {
     pub offset: i64,
 }
 
+/// What kept a record from being acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishCause {
+    /// The client or the broker says so.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The service's own producer says so.
+    #[error("{0}")]
+    Producer(&'static str),
+}
+
 /// Why a record was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// Nothing was sent: no broker is reached, or the queue is full, or it timed out before it was sent.
     #[error("nothing was sent: {0}")]
-    NotSent(String),
+    NotSent(#[source] PublishCause),
     /// It was or may have been sent, and nobody knows whether it was written.
     #[error("the outcome is unknown: {0}")]
-    Unknown(String),
+    Unknown(#[source] PublishCause),
     /// The client or the broker refused it, and would again.
     #[error("refused: {0}")]
-    Refused(String),
+    Refused(#[source] PublishCause),
 }
 
 impl PublishError {
@@ -123,7 +134,7 @@ impl Sink {
     pub fn send(&self, record: &Outgoing, reply: Reply) {
         if let Some(reply) = self.try_send(record, reply) {
             // A caller that went away does not want the answer.
-            let _ = reply.send(Err(PublishError::NotSent("the producer met a fatal error".to_owned())));
+            let _ = reply.send(Err(PublishError::NotSent(PublishCause::Producer("the producer met a fatal error"))));
         }
     }
 
@@ -144,9 +155,9 @@ impl Sink {
         }
         let fate = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => {
-                PublishError::NotSent("the queue of records waiting for the broker is full".to_owned())
+                PublishError::NotSent(PublishCause::Producer("the queue of records waiting for the broker is full"))
             }
-            code => unsent(code, error.to_string()),
+            _ => unsent(error),
         };
         // A caller that went away does not want the answer.
         let _ = refused.delivery_opaque.send(Err(fate));
@@ -215,8 +226,8 @@ impl Sink {
 }
 
 /// Errors that came before anything was sent: refused for good, or worth another attempt.
-fn unsent(code: Option<RDKafkaErrorCode>, reason: String) -> PublishError {
-    match code {
+fn unsent(error: KafkaError) -> PublishError {
+    match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::InvalidMessage
@@ -229,8 +240,8 @@ fn unsent(code: Option<RDKafkaErrorCode>, reason: String) -> PublishError {
             | RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::PolicyViolation
             | RDKafkaErrorCode::InvalidArgument,
-        ) => PublishError::Refused(reason),
-        _ => PublishError::NotSent(reason),
+        ) => PublishError::Refused(error.into()),
+        _ => PublishError::NotSent(error.into()),
     }
 }
 
@@ -259,7 +270,7 @@ impl SinkContext {
         };
         if let Some(SinkEvent::Unsent { reply, .. }) = refused {
             // A caller that went away does not want the answer.
-            let _ = reply.send(Err(PublishError::NotSent("the producer stopped".to_owned())));
+            let _ = reply.send(Err(PublishError::NotSent(PublishCause::Producer("the producer stopped"))));
         }
     }
 }
@@ -313,14 +324,33 @@ impl ProducerContext for SinkContext {
                 Ok(Delivery { partition: message.partition(), offset: message.offset() })
             }
             // A retried batch that the broker had already: written, but it does not say where.
-            Ok(_) => Err(PublishError::Unknown("written, but the broker did not say where".to_owned())),
-            Err((error, message)) if ffi::possibly_persisted(message) => Err(PublishError::Unknown(error.to_string())),
+            Ok(_) => Err(PublishError::Unknown(PublishCause::Producer("written, but the broker did not say where"))),
+            Err((error, message)) if ffi::possibly_persisted(message) => {
+                Err(PublishError::Unknown(error.clone().into()))
+            }
             Err((error, message)) if is_end(error.rdkafka_error_code()) => {
                 return self.give_back(outgoing(message), *reply);
             }
-            Err((error, _)) => Err(unsent(error.rdkafka_error_code(), error.to_string())),
+            Err((error, _)) => Err(unsent(error.clone())),
         };
         // A caller that went away does not want the answer.
         let _ = reply.send(fate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_client_stays_the_source_of_what_became_of_the_record() {
+        let refused = unsent(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge));
+        assert!(matches!(refused, PublishError::Refused(_)) && !refused.is_transient());
+        let cause = refused.source().and_then(|cause| cause.downcast_ref::<PublishCause>());
+        assert!(matches!(cause, Some(PublishCause::Kafka(KafkaError::MessageProduction(_)))), "{cause:?}");
+        let away = unsent(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
+        assert!(matches!(away, PublishError::NotSent(_)) && away.is_transient());
     }
 }
