@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, select_all};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::escalation::{Cause, EXIT_CONFIG};
+use crate::escalation::EXIT_CONFIG;
 use crate::journal::{Failed, Journal};
 use crate::kafka::{Broker, EmbeddedBroker};
 use crate::service::{Service, ServiceBuilder, StartError};
@@ -167,13 +167,10 @@ impl<'a> Program<'a> {
         }
         (self.started)(&services, &broker);
 
-        let failed = select_all(services.iter().map(|service| Box::pin(service.failed())));
+        let stopped = select_all(services.iter().map(|service| Box::pin(service.stopped())));
         let code = tokio::select! {
             () = signals.next() => 0,
-            (Cause { message, exit_code }, failed, _) = failed => {
-                Journal::new(apps[failed].defaults.service).write(Failed { error: &message });
-                exit_code
-            }
+            (cause, ..) = stopped => cause.exit_code,
         };
         let drain = services.iter().map(|service| service.settings().drain_deadline).max().unwrap_or_default();
         let stopped = join_all(services.into_iter().map(Service::stop));

@@ -8,6 +8,7 @@ mod blocked;
 mod commands;
 mod commands_out;
 mod crashes;
+mod embedded;
 mod hangs;
 mod held;
 mod in_flight;

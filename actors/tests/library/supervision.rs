@@ -107,7 +107,7 @@ fn a_handler_whose_probes_fail_ends_the_service_with_its_own_code_and_settles_no
         for number in 0..20 {
             publisher.publish(&step(number)).await;
         }
-        let Cause { message, exit_code } = service.failed().await;
+        let Cause { message, exit_code, .. } = service.stopped().await;
         assert_eq!(exit_code, EXIT_SOFTWARE);
         assert!(message.contains("Touchy") && message.contains("supervision.rs:"), "{message}");
         // Two restarts within the budget, and three probes of which the last one was not followed by another; and those of
