@@ -7,7 +7,7 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use kafka_actors::{App, Contract, Defaults, Done, Event, Handler, HandlerResult, Program, Route, ServiceBuilder};
+//! use kafka_actors::{App, Contract, Declared, Defaults, Done, Event, Handler, HandlerResult, Program, Route, ServiceBuilder};
 //! # use serde::{Deserialize, Serialize};
 //!
 //! /// What is said on the topic: plain JSON on the wire, checked by its rules.
@@ -36,6 +36,7 @@
 //!
 //! const APP: App = App {
 //!     defaults: Defaults { service: "greeter", port: 3335, management_port: 4335 },
+//!     own: Declared::NONE,
 //!     build: |settings, broker| {
 //!         let service = ServiceBuilder::new(settings, broker).route(Route::each("greetings", |_| GreetingActor));
 //!         Box::pin(async { Ok(service) })
@@ -92,4 +93,4 @@ pub use handler::{BatchHandler, Handler};
 pub use launch::{App, Program};
 pub use producer::Producer;
 pub use service::{Route, ServiceBuilder, StartError};
-pub use settings::{Defaults, Settings};
+pub use settings::{Declared, Defaults, Settings};

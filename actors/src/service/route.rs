@@ -96,14 +96,14 @@ impl Route {
     }
 }
 
-/// `UserEventActor` of `micro_2::user_event::UserEventActor`.
+/// `OrderActor` of `shop::orders::OrderActor`.
 fn short_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
     let name = name.split('<').next().unwrap_or(name);
     name.rsplit("::").next().unwrap_or(name)
 }
 
-/// `shard-0/handlers/UserEventActor`, and the topic too where several routes go to handlers of that name.
+/// `shard-0/handlers/OrderActor`, and the topic too where several routes go to handlers of that name.
 pub(super) fn path_of(route: &Route, routes: &[Route]) -> String {
     let Route { handler, topic, .. } = route;
     if routes.iter().filter(|other| other.handler == *handler).count() > 1 {
