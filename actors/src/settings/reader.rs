@@ -82,10 +82,10 @@ impl Reader {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         let names = [Some(own_name(self.defaults.service, name)), common.then(|| name.to_owned())];
-        let (name, given) = self.sources.first(names.into_iter().flatten())?;
+        let given = self.sources.first(names.into_iter().flatten())?;
         let parsed = parse(given.value.trim());
         if parsed.is_none() {
-            let (value, origin) = (&given.value, given.origin());
+            let (name, value, origin) = (&given.name, &given.value, given.origin());
             self.problems.push(format!("{name}={value:?} is not allowed: {allowed}{origin}"));
         }
         parsed

@@ -25,8 +25,13 @@ pub(crate) fn own_name(service: &str, name: &str) -> String {
     format!("{}_{name}", service.to_uppercase().replace('-', "_"))
 }
 
-/// A value, and where it comes from.
+/// Ports, which services of one process cannot share.
+const PORTS: [&str; 2] = ["PORT", "MANAGEMENT_PORT"];
+
+/// A value as it is written, and where.
 pub(super) struct Given {
+    /// The variable's name, also where it counts under another.
+    pub(super) name: String,
     pub(super) value: String,
     file: Option<PathBuf>,
 }
@@ -38,7 +43,7 @@ impl Given {
     }
 }
 
-/// Every variable that is set, by name, each from its strongest source.
+/// Every variable that is set, by the name that it counts under, each from its strongest source.
 #[derive(Default)]
 pub(super) struct Sources(pub(super) BTreeMap<String, Given>);
 
@@ -46,43 +51,48 @@ impl Sources {
     /// The environment wins over `<service>/.env`, and that over `.env`. What is wrong with the files is added to the
     /// problems.
     pub(super) fn load(service: &str, shared: bool, problems: &mut Vec<String>) -> Self {
-        let own_file = Path::new(service).join(".env");
         let mut all = Self::default();
-        for file in [PathBuf::from(".env"), own_file.clone()] {
-            match read_file(&file) {
-                // In a file of its own a plain port is the service's, also where the process has others.
-                Ok(read) if file == own_file && shared => all.add(with_own_ports(read, service), Some(&file)),
-                Ok(read) => all.add(read, Some(&file)),
-                Err(problem) => problems.push(problem),
-            }
+        let mut read = |file: &Path| {
+            read_file(file).unwrap_or_else(|problem| {
+                problems.push(problem);
+                Variables::new()
+            })
+        };
+        let file = Path::new(".env");
+        all.add(read(file), Some(file));
+        let file = &Path::new(service).join(".env");
+        let mut own = read(file);
+        if shared {
+            // In a file of its own a plain port is the service's, also where the process has others.
+            all.add_ports_of(service, &mut own, file);
         }
+        all.add(own, Some(file));
         all.add(environment(), None);
         all
     }
 
     /// Adds variables, which win over those that are there.
     pub(super) fn add(&mut self, variables: Variables, file: Option<&Path>) {
-        let given = |value| Given { value, file: file.map(Path::to_owned) };
-        self.0.extend(variables.into_iter().map(|(name, value)| (name, given(value))));
+        self.0.extend(variables.into_iter().map(|(name, value)| {
+            let given = Given { name: name.clone(), value, file: file.map(Path::to_owned) };
+            (name, given)
+        }));
+    }
+
+    /// Takes the plain ports out of the variables and adds them under the service's own names.
+    fn add_ports_of(&mut self, service: &str, variables: &mut Variables, file: &Path) {
+        for name in PORTS {
+            if let Some(value) = variables.remove(name) {
+                let given = Given { name: name.to_owned(), value, file: Some(file.to_owned()) };
+                self.0.insert(own_name(service, name), given);
+            }
+        }
     }
 
     /// The first of the names that is set. An empty value counts as not set.
-    pub(super) fn first(&self, names: impl IntoIterator<Item = String>) -> Option<(String, &Given)> {
-        names.into_iter().find_map(|name| {
-            let given = self.0.get(&name).filter(|given| !given.value.is_empty())?;
-            Some((name, given))
-        })
+    pub(super) fn first(&self, names: impl IntoIterator<Item = String>) -> Option<&Given> {
+        names.into_iter().find_map(|name| self.0.get(&name).filter(|given| !given.value.is_empty()))
     }
-}
-
-/// Ports under the service's own names, unless they are there.
-fn with_own_ports(mut variables: Variables, service: &str) -> Variables {
-    for name in ["PORT", "MANAGEMENT_PORT"] {
-        if let Some(port) = variables.remove(name) {
-            variables.entry(own_name(service, name)).or_insert(port);
-        }
-    }
-    variables
 }
 
 fn read_file(file: &Path) -> Result<Variables, String> {

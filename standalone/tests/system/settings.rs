@@ -98,12 +98,15 @@ fn a_service_alone_reads_its_own_settings_and_no_others() {
 #[test]
 fn a_wrong_value_in_an_env_file_is_told_with_the_file_that_it_is_in() {
     let files = |start: Start| {
-        start.file("micro-1/.env", "CHAOS=maybe\nHTTP_WORKERS=0\n").file(".env", "HTTP_WORKERS=65\nRETRY_ATTEMPTS=0\n")
+        start
+            .file("micro-1/.env", "CHAOS=maybe\nHTTP_WORKERS=0\nPORT=high\n")
+            .file(".env", "HTTP_WORKERS=65\nRETRY_ATTEMPTS=0\n")
     };
-    let (status, output) = files(Start::both()).run_to_end();
+    let (status, output) = files(Start::both().without("MICRO_1_PORT")).run_to_end();
     assert_eq!(status.code(), Some(EXIT_CONFIG), "{output}");
     for expected in [
         "CHAOS=\"maybe\" is not allowed: `true` or `false` (in micro-1/.env)",
+        "PORT=\"high\" is not allowed: a number, 0 to 65535 (in micro-1/.env)",
         "HTTP_WORKERS=\"0\" is not allowed: a number, 1 to 64 (in micro-1/.env)",
         "HTTP_WORKERS=\"65\" is not allowed: a number, 1 to 64 (in .env)",
         "RETRY_ATTEMPTS=\"0\" is not allowed: a number, 1 to 100 (in .env)",
