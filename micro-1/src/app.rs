@@ -22,10 +22,10 @@ pub const APP: App = App {
 };
 
 async fn build(settings: Settings, broker: Broker) -> Result<ServiceBuilder, StartError> {
-    let Own { data_dir, chaos } = settings.own::<Own>().clone();
-    let folder = data_dir.as_deref().unwrap_or(Path::new("data"));
+    let own = settings.own::<Own>();
+    let folder = own.data_dir.as_deref().unwrap_or(Path::new("data"));
     let store = Store::open(&folder.join("micro-1.db")).await.map_err(StartError::service)?;
-    let kept = store.clone();
+    let (kept, chaos) = (store.clone(), own.chaos);
     Ok(ServiceBuilder::new(settings, broker)
         .route(Route::batched(topic::NOTIFICATION_EVENTS, move |_| NotificationActor::new(kept.clone(), chaos)))
         .route(Route::each(topic::MICRO_2_EVENTS, |_| OtherEventsActor))

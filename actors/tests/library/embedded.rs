@@ -62,7 +62,7 @@ fn a_program_that_embeds_a_service_hears_why_it_cannot_go_on_and_so_does_the_log
         assert!(matches!(missing, Some(TopicsError::Missing(topics)) if *topics == ["steps.dlq"]), "{cause:?}");
         assert_eq!(cause.to_string(), missing.unwrap().to_string());
 
-        // Whoever comes late hears it too.
+        // A caller that comes late hears it too.
         assert_eq!(service.stopped().await.message, cause.message);
         assert_eq!(service.health().readiness().reasons.iter().filter(|why| why.contains("steps.dlq")).count(), 1);
         service.stop().await;
