@@ -57,7 +57,7 @@
 //! - [`consumer`], [`router`], [`handler`], [`producer`]: the actors.
 //! - `supervisor`: it keeps them alive.
 //! - [`inspect`], [`status`]: what was routed, and what is measured.
-//! - [`telemetry`], [`settings`]: the log and the metrics, and the one reader of the environment.
+//! - [`telemetry`], [`mod@settings`]: the log and the metrics, and the one reader of the environment.
 //! - [`kafka`]: the only room that knows rdkafka.
 //! - [`journal`]: every observable thing, its log line and its metric.
 //! - [`dead_letter`], [`event`], [`escalation`], [`guard`], [`record`], [`outcome`]: the words that all of them use.

@@ -36,7 +36,11 @@ fn an_example_names_every_variable_of_its_service_under_its_meaning_with_its_def
         let table = app.table();
         assert_eq!(named.len(), table.len(), "{service}: {named:?}");
         for (variable, (name, value, set, meaning)) in table.iter().zip(named) {
-            assert!(name.starts_with(variable.name.trim_end_matches("<NAME>")), "{name} is in the place of {}", variable.name);
+            assert!(
+                name.starts_with(variable.name.trim_end_matches("<NAME>")),
+                "{name} is in the place of {}",
+                variable.name
+            );
             assert_eq!(meaning, format!("# {}", variable.meaning), "{service}: {name}");
             assert!(set || value == variable.default, "{service}: {name}={value}");
         }
