@@ -27,10 +27,11 @@ USER 10001:10001
 # A volume that is mounted here for the first time gets the folder's owner.
 WORKDIR /data
 # Inside a container the loopback address would be reached by nobody else.
-ENV HOST=0.0.0.0 DATA_DIR=/data LOG_FORMAT=json
+ENV HOST=0.0.0.0 LOG_FORMAT=json
 
 FROM runtime AS micro-1
 COPY --from=builder /out/micro-1 /usr/local/bin/micro-1
+ENV DATA_DIR=/data
 EXPOSE 3333 4333
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["micro-1", "healthcheck"]
 ENTRYPOINT ["micro-1"]

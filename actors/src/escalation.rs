@@ -1,5 +1,7 @@
 //! Escalation: an actor or thread that cannot go on says why, once, and the service ends in order and with its own exit code.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -11,13 +13,26 @@ pub struct Escalation {
     cause: Arc<Mutex<Option<Cause>>>,
 }
 
-/// Why a service cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a service cannot go on. Its `source` is the error that it comes from, where there is one.
+#[derive(Clone, Debug)]
 pub struct Cause {
     /// What happened.
     pub message: String,
-    /// Exit code of the process: [`EXIT_SOFTWARE`] or [`EXIT_CONFIG`].
+    /// Exit code for the process: [`EXIT_SOFTWARE`] or [`EXIT_CONFIG`].
     pub exit_code: u8,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
 }
 
 /// Exit code when a part of the service failed for good (`EX_SOFTWARE` of sysexits.h).
@@ -33,15 +48,24 @@ impl Escalation {
 
     /// [`raise`](Self::raise) with an exit code of its own.
     pub fn raise_with(&self, message: &str, exit_code: u8) {
-        let cause = || Cause { message: message.to_owned(), exit_code };
-        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(cause);
+        self.raise_cause(Cause { message: message.to_owned(), exit_code, source: None });
+    }
+
+    /// [`raise_with`](Self::raise_with) for an error, which is kept as the cause's source.
+    pub fn raise_for(&self, error: impl Error + Send + Sync + 'static, exit_code: u8) {
+        self.raise_cause(Cause { message: error.to_string(), exit_code, source: Some(Arc::new(error)) });
+    }
+
+    fn raise_cause(&self, cause: Cause) {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
         self.raised.cancel();
     }
 
     /// Waits until it is raised. Cancel-safe.
     pub async fn wait(&self) -> Cause {
         self.raised.cancelled().await;
-        self.cause().unwrap_or(Cause { message: "unknown".to_owned(), exit_code: EXIT_SOFTWARE })
+        let unknown = || Cause { message: "unknown".to_owned(), exit_code: EXIT_SOFTWARE, source: None };
+        self.cause().unwrap_or_else(unknown)
     }
 
     /// The cause, where it was raised.

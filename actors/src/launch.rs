@@ -9,11 +9,11 @@ use std::time::Duration;
 use futures_util::future::{join_all, select_all};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::escalation::{Cause, EXIT_CONFIG};
+use crate::escalation::EXIT_CONFIG;
 use crate::journal::{Failed, Journal};
 use crate::kafka::{Broker, EmbeddedBroker};
 use crate::service::{Service, ServiceBuilder, StartError};
-use crate::settings::{Defaults, Settings, SettingsError, arguments};
+use crate::settings::{Declared, Defaults, Settings, SettingsError, Variable, arguments, united};
 use crate::telemetry;
 
 /// Makes a service ready to start.
@@ -24,8 +24,18 @@ pub type Build = fn(Settings, Broker) -> Pin<Box<dyn Future<Output = Result<Serv
 pub struct App {
     /// What differs from other services.
     pub defaults: Defaults,
+    /// The settings that it has in addition to the library's.
+    pub own: Declared,
     /// Makes it ready to start.
     pub build: Build,
+}
+
+impl App {
+    /// Every variable that is read for it: first the library's, then its own.
+    #[must_use]
+    pub fn table(&self) -> Vec<Variable> {
+        Settings::table(self.defaults, self.own)
+    }
 }
 
 /// What a program runs and how.
@@ -40,6 +50,8 @@ pub struct Program<'a> {
     pub adjust: &'a dyn Fn(&mut Settings),
     /// Called once everything listens.
     pub started: &'a dyn Fn(&[Service], &Broker),
+    /// What else is said to who starts that service without `KAFKA_BROKERS`, where no broker is embedded.
+    pub without_brokers: fn(&str) -> String,
 }
 
 /// A stop that has not ended so long after the drain's own deadline is cut off: with the default of 4 s for the drain
@@ -53,7 +65,14 @@ impl<'a> Program<'a> {
     /// Services against a Kafka cluster, as they are set.
     #[must_use]
     pub fn alone(about: &'a str, apps: &'a [App]) -> Self {
-        Self { about, apps, embed_broker: false, adjust: &|_| {}, started: &|_, _| {} }
+        Self {
+            about,
+            apps,
+            embed_broker: false,
+            adjust: &|_| {},
+            started: &|_, _| {},
+            without_brokers: |_| String::new(),
+        }
     }
 
     /// Runs the program to its end.
@@ -73,7 +92,10 @@ impl<'a> Program<'a> {
                 }
                 println!();
                 println!("healthcheck exits 0 where the running service is ready, else 1.");
-                println!("Settings come from the environment and from .env:\n\n{}", Settings::help());
+                println!("Settings come from the environment and from .env:\n");
+                for variable in united(self.apps.iter().map(App::table)) {
+                    println!("  {variable}");
+                }
                 ExitCode::SUCCESS
             }
             ["--version" | "-V"] => {
@@ -94,7 +116,7 @@ impl<'a> Program<'a> {
 
     fn settings(&self, apps: &[App]) -> Result<Vec<Settings>, ExitCode> {
         let shared = apps.len() > 1;
-        let read: Vec<_> = apps.iter().map(|app| Settings::load(app.defaults, shared)).collect();
+        let read: Vec<_> = apps.iter().map(|app| Settings::load(app.defaults, app.own, shared)).collect();
         let mut settings = Vec::new();
         let mut wrong = SettingsError::default();
         for read in read {
@@ -119,7 +141,7 @@ impl<'a> Program<'a> {
             Err(code) => return code,
         };
         let Some(first) = settings.first() else { return ExitCode::SUCCESS };
-        // One service alone would have nobody to talk to on a broker of its own.
+        // On a broker of its own one service alone would have no one to talk to.
         let broker = match (&first.brokers, self.embed_broker && apps.len() == self.apps.len()) {
             (Some(brokers), _) => Broker::Cluster(brokers.clone()),
             (None, true) => match EmbeddedBroker::start() {
@@ -131,11 +153,8 @@ impl<'a> Program<'a> {
             },
             (None, false) => {
                 let service = first.service;
-                eprintln!("{service}: KAFKA_BROKERS is not set. There are two ways to start:");
-                eprintln!(
-                    "  KAFKA_BROKERS=localhost:9092 cargo run -p {service}   this service against a Kafka cluster"
-                );
-                eprintln!("  cargo run                                      both services and an embedded broker");
+                let more = (self.without_brokers)(service);
+                eprintln!("{service}: KAFKA_BROKERS is not set: `host:port` of a Kafka cluster. {more}");
                 return ExitCode::from(EXIT_CONFIG);
             }
         };
@@ -167,13 +186,10 @@ impl<'a> Program<'a> {
         }
         (self.started)(&services, &broker);
 
-        let failed = select_all(services.iter().map(|service| Box::pin(service.failed())));
+        let stopped = select_all(services.iter().map(|service| Box::pin(service.stopped())));
         let code = tokio::select! {
             () = signals.next() => 0,
-            (Cause { message, exit_code }, failed, _) = failed => {
-                Journal::new(apps[failed].defaults.service).write(Failed { error: &message });
-                exit_code
-            }
+            (cause, ..) = stopped => cause.exit_code,
         };
         let drain = services.iter().map(|service| service.settings().drain_deadline).max().unwrap_or_default();
         let stopped = join_all(services.into_iter().map(Service::stop));

@@ -7,7 +7,7 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use kafka_actors::{App, Contract, Defaults, Done, Event, Handler, HandlerResult, Program, Route, ServiceBuilder};
+//! use kafka_actors::{App, Contract, Declared, Defaults, Done, Event, Handler, HandlerResult, Program, Route, ServiceBuilder};
 //! # use serde::{Deserialize, Serialize};
 //!
 //! /// What is said on the topic: plain JSON on the wire, checked by its rules.
@@ -36,6 +36,7 @@
 //!
 //! const APP: App = App {
 //!     defaults: Defaults { service: "greeter", port: 3335, management_port: 4335 },
+//!     own: Declared::NONE,
 //!     build: |settings, broker| {
 //!         let service = ServiceBuilder::new(settings, broker).route(Route::each("greetings", |_| GreetingActor));
 //!         Box::pin(async { Ok(service) })
@@ -56,7 +57,7 @@
 //! - [`consumer`], [`router`], [`handler`], [`producer`]: the actors.
 //! - `supervisor`: it keeps them alive.
 //! - [`inspect`], [`status`]: what was routed, and what is measured.
-//! - [`telemetry`], [`settings`]: the log and the metrics, and the one reader of the environment.
+//! - [`telemetry`], [`mod@settings`]: the log and the metrics, and the one reader of the environment.
 //! - [`kafka`]: the only room that knows rdkafka.
 //! - [`journal`]: every observable thing, its log line and its metric.
 //! - [`dead_letter`], [`event`], [`escalation`], [`guard`], [`record`], [`outcome`]: the words that all of them use.
@@ -85,9 +86,11 @@ pub mod telemetry;
 
 pub use delivery::outcome;
 pub use delivery::outcome::{Done, HandlerError, HandlerResult};
+pub use delivery::worker::restart_budget::RestartPolicy;
+pub use delivery::worker::retry::RetryPolicy;
 pub use event::{Contract, Event, NewEvent};
 pub use handler::{BatchHandler, Handler};
 pub use launch::{App, Program};
 pub use producer::Producer;
 pub use service::{Route, ServiceBuilder, StartError};
-pub use settings::{Defaults, Settings};
+pub use settings::{Declared, Defaults, Settings};

@@ -12,9 +12,10 @@ use actix::{Actor, Addr, Context, Handler, Message, Supervised};
 
 use crate::event::{NewEvent, Outgoing};
 use crate::journal::{Journal, PublishFailed, Published};
-use crate::kafka::{Delivery, PublishError};
+use crate::kafka::{Delivery, PublishCause, PublishError};
 use crate::status::Vitals;
 use crate::supervisor::{Care, supervise};
+pub use keeper::OpenError;
 pub use outlet::Outlet;
 pub(crate) use outlet::Reach;
 
@@ -84,7 +85,9 @@ impl MessageResponse<ProducerActor, Publish> for Enqueue {
         let reply = reply.unwrap_or_else(|| tokio::sync::oneshot::channel().0);
         if self.late {
             // A caller that went away does not want the answer.
-            let _ = reply.send(Err(PublishError::NotSent("its producer's actor did not take it in time".to_owned())));
+            let _ = reply.send(Err(PublishError::NotSent(PublishCause::Producer(
+                "its producer's actor did not take it in time",
+            ))));
         } else {
             self.outlet.send(self.record, reply);
         }
@@ -136,9 +139,9 @@ impl Producer {
 
     /// Sends a record as it is; returns once the broker has acknowledged it.
     pub(crate) async fn send(&self, record: Outgoing) -> Result<Delivery, PublishError> {
-        self.actor.send(Publish { record, since: Instant::now() }).await.unwrap_or_else(|mailbox| {
+        self.actor.send(Publish { record, since: Instant::now() }).await.unwrap_or_else(|_| {
             // The actor fell over it, or its arbiter ended with it in the mailbox or in the client's queue.
-            Err(PublishError::Unknown(format!("the producer stopped: {mailbox}")))
+            Err(PublishError::Unknown(PublishCause::Producer("the producer stopped")))
         })
     }
 }

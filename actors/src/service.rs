@@ -1,19 +1,21 @@
 //! A service: settings, routes and HTTP become running actors; stopping drains them in order.
 
 mod cares;
+mod listen;
 mod measure;
 mod route;
 
 use std::collections::HashSet;
+use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use actix::{Addr, Arbiter};
-use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer, web};
+use actix_web::web;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,20 +23,21 @@ use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, K
 use crate::dead_letter;
 use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
 use crate::handler::{HandlerContext, InFlight};
-use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
+use crate::http::Health;
 use crate::inspect::Inspector;
-use crate::journal::{Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
+use crate::journal::{Failed, Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
 use crate::kafka::{Broker, KafkaConfig, TopicSpec, ensure_topics};
-use crate::producer::{Outlet, Producer, ProducerActor};
+use crate::producer::{OpenError, Outlet, Producer, ProducerActor};
 use crate::record::BatchPool;
 use crate::router::{RouteTable, RouterActor, RouterParts};
-use crate::settings::{Settings, own_name};
+use crate::settings::Settings;
 use crate::status::{ActorTree, HandlerCounters};
 use crate::supervisor::Pulses;
 use crate::telemetry;
 use cares::{Cares, Supervise, counters_of};
 use delivery::lease::Lease;
 use delivery::worker::WorkerPolicy;
+use listen::{HttpRoutes, Listener, listen_api, listen_management};
 use measure::measure;
 pub use route::Route;
 use route::{SHARD, StartHandler};
@@ -45,12 +48,8 @@ const MAX_RECORD_BYTES: u32 = 1_048_588;
 const MAX_DEAD_LETTER_BYTES: u32 = 2 * MAX_RECORD_BYTES;
 /// Between attempts to reach the broker for its topics.
 const TOPICS_PAUSE: Duration = Duration::from_secs(1);
-/// How long a shutdown waits for open requests, in seconds: as long as a publish may take by default.
-const HTTP_SHUTDOWN_SECONDS: u64 = 5;
 /// How long a shutdown waits for records on their way to the broker.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
-
-type HttpRoutes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
 /// A service before its start.
 pub struct ServiceBuilder {
@@ -74,17 +73,28 @@ pub enum StartError {
         /// The variable that says where.
         variable: String,
         /// Why.
-        error: std::io::Error,
+        #[source]
+        error: io::Error,
     },
-    /// librdkafka refused the configuration.
-    #[error("the Kafka client cannot be made: {0}")]
-    Kafka(String),
+    /// There is no producer.
+    #[error(transparent)]
+    Producer(#[from] OpenError),
+    /// The system has no thread to watch the arbiters.
+    #[error("no thread to watch the arbiters: {0}")]
+    Watch(#[source] io::Error),
     /// Two routes claim the same topic.
     #[error("topic {0} has two routes: a topic has one handler")]
     TwoRoutes(String),
     /// What the service itself needs could not be made ready.
     #[error("{0}")]
-    Service(String),
+    Service(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl StartError {
+    /// What the service itself needs could not be made ready, for that reason.
+    pub fn service(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Service(error.into())
+    }
 }
 
 impl ServiceBuilder {
@@ -108,7 +118,7 @@ impl ServiceBuilder {
         self
     }
 
-    /// Its HTTP routes. They find a [`Publisher`] and [`Health`] in their app data.
+    /// Its HTTP routes. They find a [`Publisher`](crate::http::Publisher) and [`Health`] in their app data.
     #[must_use]
     pub fn http(mut self, routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static) -> Self {
         self.http = Arc::new(routes);
@@ -129,11 +139,9 @@ impl ServiceBuilder {
         let inspector = Arc::new(Inspector::default());
         let tree = ActorTree::default();
         let supervise = Supervise::new(&tree, settings.restart, &journal, &escalation);
-        let outlet =
-            Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer")).map_err(StartError::Kafka)?;
+        let outlet = Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer"))?;
         let counters = counters_of(&routes, &supervise);
-        let pulses = Pulses::watched(journal.clone())
-            .map_err(|error| StartError::Service(format!("no thread to watch the arbiters: {error}")))?;
+        let pulses = Pulses::watched(journal.clone()).map_err(StartError::Watch)?;
         let health = Health {
             service: settings.service,
             brokers: kafka.broker.bootstrap(),
@@ -164,7 +172,7 @@ impl ServiceBuilder {
             .map(|(route, (_, _, counters))| {
                 let restart = route.restart.unwrap_or(settings.restart);
                 let policy = WorkerPolicy {
-                    retry: settings.retry,
+                    retry: route.retry.unwrap_or(settings.retry),
                     breaker: settings.breaker,
                     unkeyed: route.unkeyed,
                     deadline: route.deadline.unwrap_or(settings.handler_deadline),
@@ -212,6 +220,7 @@ impl ServiceBuilder {
             }
         });
         let measured = measure(health.tree.clone(), journal.clone());
+        let told = tell_the_end(&escalation, &journal);
         Ok(Service {
             api,
             management,
@@ -224,8 +233,18 @@ impl ServiceBuilder {
             stop_connecting,
             settings,
             measured,
+            told,
         })
     }
+}
+
+/// Has the log say why the service cannot go on, also where no one asks the service.
+fn tell_the_end(escalation: &Escalation, journal: &Journal) -> AbortOnDropHandle<()> {
+    let (escalation, journal) = (escalation.clone(), journal.clone());
+    AbortOnDropHandle::new(actix::spawn(async move {
+        let cause = escalation.wait().await;
+        journal.write(Failed { error: &cause });
+    }))
 }
 
 fn each_topic_has_one(routes: &[Route]) -> Result<(), StartError> {
@@ -336,7 +355,7 @@ async fn wait_for_topics(
                 journal.write(TopicsDelayed { error: &error, pause: TOPICS_PAUSE });
             }
             Ok(Err(error)) => {
-                escalation.raise_with(&error.to_string(), EXIT_CONFIG);
+                escalation.raise_for(error, EXIT_CONFIG);
                 return None;
             }
             Err(error) => {
@@ -367,87 +386,6 @@ fn topics_of(settings: &Settings, routes: &[Route], publishes: &[String]) -> Vec
     topics
 }
 
-/// A server and where it listens.
-struct Listener {
-    address: SocketAddr,
-    handle: ServerHandle,
-}
-
-fn listen_api(
-    settings: &Settings,
-    health: &Health,
-    outlet: &Outlet,
-    supervise: &Supervise,
-    routes: HttpRoutes,
-) -> Result<Listener, StartError> {
-    let (health, outlet, supervise) = (health.clone(), outlet.clone(), supervise.clone());
-    let deadline = settings.publish_deadline;
-    let workers = Arc::new(AtomicUsize::new(0));
-    let server = HttpServer::new(move || {
-        // Runs on each worker's own thread: its `ProducerActor` lives there, so that publishing crosses no thread.
-        let worker = format!("http-{}", workers.fetch_add(1, Ordering::Relaxed));
-        let care = supervise.care(&format!("{worker}/producer"));
-        health.pulses.beat(worker);
-        let producer = ProducerActor::start_on_this_arbiter(outlet.clone(), care);
-        let producer = Producer::new(producer, supervise.journal.clone());
-        App::new()
-            .app_data(web::Data::new(Publisher::new(producer, outlet.clone(), deadline)))
-            .app_data(web::Data::new(health.clone()))
-            .configure(fallbacks)
-            .configure(health_routes)
-            .configure(|config| routes(config))
-    })
-    .workers(settings.http_workers)
-    .shutdown_timeout(HTTP_SHUTDOWN_SECONDS);
-    let address = SocketAddr::new(settings.host, settings.port);
-    let bound = server.bind(address).map_err(|error| StartError::Bind {
-        name: "the API",
-        address,
-        variable: own_name(settings.service, "PORT"),
-        error,
-    })?;
-    let address = bound.addrs().first().copied().unwrap_or(address);
-    Ok(run(bound.disable_signals().run(), address))
-}
-
-fn listen_management(
-    settings: &Settings,
-    health: &Health,
-    inspector: &Arc<Inspector>,
-    control: &ConsumerControl,
-) -> Result<Listener, StartError> {
-    let (health, inspector, control) = (health.clone(), Arc::clone(inspector), control.clone());
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(web::Data::new(health.clone()))
-            .app_data(web::Data::new(Arc::clone(&inspector)))
-            .app_data(web::Data::new(control.clone()))
-            .configure(fallbacks)
-            .configure(management_routes)
-    })
-    // Operators are few.
-    .workers(1)
-    .shutdown_timeout(1);
-    let address = SocketAddr::new(settings.management_host, settings.management_port);
-    let bound = server.bind(address).map_err(|error| StartError::Bind {
-        name: "the management listener",
-        address,
-        variable: own_name(settings.service, "MANAGEMENT_PORT"),
-        error,
-    })?;
-    let address = bound.addrs().first().copied().unwrap_or(address);
-    Ok(run(bound.disable_signals().run(), address))
-}
-
-fn run(server: actix_web::dev::Server, address: SocketAddr) -> Listener {
-    let handle = server.handle();
-    actix::spawn(async move {
-        // A server ends when it is told to; an error of an accept loop is told by its own log.
-        let _ = server.await;
-    });
-    Listener { address, handle }
-}
-
 /// A running service.
 pub struct Service {
     api: Listener,
@@ -461,6 +399,7 @@ pub struct Service {
     stop_connecting: oneshot::Sender<()>,
     settings: Settings,
     measured: AbortOnDropHandle<()>,
+    told: AbortOnDropHandle<()>,
 }
 
 impl Service {
@@ -488,8 +427,10 @@ impl Service {
         &self.health
     }
 
-    /// Waits until it cannot go on, and says why. Cancel-safe.
-    pub fn failed(&self) -> impl Future<Output = Cause> + use<> {
+    /// Waits until the service cannot go on by itself, and says why, with an exit code for the process: topics are missing
+    /// and not to be created, a part has used up its restart budget, another member has its identity. The log has it too.
+    /// What is left to do then is [`stop`](Self::stop). While all is well it waits; cancel-safe.
+    pub fn stopped(&self) -> impl Future<Output = Cause> + use<> {
         let escalation = self.health.escalation.clone();
         async move { escalation.wait().await }
     }
@@ -509,6 +450,7 @@ impl Service {
             stop_connecting,
             settings,
             measured,
+            told,
         } = self;
         health.stopping.store(true, Ordering::Relaxed);
         journal.write(Stopping { step: "finishing requests and records" });
@@ -527,7 +469,7 @@ impl Service {
             journal.write(Stopping { step: "records were still on their way to the broker" });
         }
         management.handle.stop(false).await;
-        drop(measured);
+        drop((measured, told));
         shard.stop();
         journal.write(Stopping { step: "done" });
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kafka_actors::kafka::{Broker, KafkaConfig};
 use kafka_actors::service::{Route, Service, ServiceBuilder};
-use kafka_actors::settings::{Defaults, Settings, Variables, arguments, environment};
+use kafka_actors::settings::{Declared, Defaults, Settings, Variables, arguments, environment};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -101,12 +101,12 @@ fn settings(brokers: &str, more: &[(&str, &str)]) -> Settings {
         ("KAFKA_BROKERS", brokers),
         ("KAFKA_GROUP", &group),
         ("KAFKA_CREATE_TOPICS", "false"),
-        ("RUST_LOG", "warn,actors=error"),
+        ("RUST_LOG", "warn,kafka_actors=error"),
     ];
     let mut variables: Variables = environment();
     variables.extend(given.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let defaults = Defaults { service: "bench", port: 0, management_port: 0 };
-    Settings::from_variables(defaults, false, variables, Vec::new()).unwrap()
+    Settings::from_variables(defaults, Declared::NONE, false, variables).unwrap()
 }
 
 /// A plain consumer with the properties of ours.

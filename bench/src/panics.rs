@@ -139,7 +139,7 @@ impl Backlog {
         let route = Route::each(&self.topic, move |_| Count::new(&shared, &first, panics, takes));
         let took = actix::System::new().block_on(async {
             let service = bench::service(&self.brokers, route, &SETTINGS);
-            let failed = service.failed();
+            let failed = service.stopped();
             let handled = async {
                 while ledger.healthy.load(Ordering::Relaxed) < self.healthy {
                     tokio::time::sleep(Duration::from_millis(1)).await;

@@ -1,5 +1,5 @@
-//! What the services say to each other: the topics, and the events on them with their validation and key. And the words
-//! by which an event harms the demo, where that is allowed.
+//! What the services say to each other: the topics, and the events on them with their validation and key. And what their
+//! programs share: the words by which an event harms the demo, where that is allowed, and how the demo is started.
 
 mod notification;
 mod other_event;
@@ -24,6 +24,16 @@ pub mod topic {
 
     /// Every topic that carries events.
     pub const ALL: [&str; 4] = [USER_EVENTS, MICRO_1_EVENTS, NOTIFICATION_EVENTS, MICRO_2_EVENTS];
+}
+
+/// How a service of the demo can be started, for who starts it without a broker.
+#[must_use]
+pub fn ways_to_start(service: &str) -> String {
+    format!(
+        "There are two ways to start:
+  KAFKA_BROKERS=localhost:9092 cargo run -p {service}   this service against a Kafka cluster
+  cargo run                                      both services and an embedded broker"
+    )
 }
 
 /// Largest user id: the largest integer that every JSON reader keeps exact.

@@ -5,10 +5,13 @@ use std::time::Duration;
 use kafka_actors::{Event, HandlerError};
 use serde_json::Value;
 
-/// Whether handlers obey `data.chaos`. Where they do not, it is a member like others that no contract knows.
-#[derive(Clone, Copy, Debug)]
-pub struct Chaos {
-    on: bool,
+kafka_actors::settings! {
+    /// Whether handlers obey `data.chaos`. Where they do not, it is a member like others that no contract knows.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Chaos {
+        /// `true` lets `data.chaos` of an event harm the demo's handlers; never in production
+        on: bool = switch("CHAOS", false),
+    }
 }
 
 /// What an event may say.
@@ -25,12 +28,6 @@ enum Harm {
 }
 
 impl Chaos {
-    /// As the setting has it.
-    #[must_use]
-    pub fn new(on: bool) -> Self {
-        Self { on }
-    }
-
     /// Does what the event says, before the handler does what it is for. Where the event says nothing, nothing happens.
     ///
     /// # Errors

@@ -4,6 +4,8 @@ mod app;
 mod http;
 mod notification;
 mod other_events;
+mod settings;
 mod store;
 
 pub use app::APP;
+pub use settings::Own;

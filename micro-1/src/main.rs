@@ -5,5 +5,6 @@ use std::process::ExitCode;
 use kafka_actors::launch::Program;
 
 fn main() -> ExitCode {
-    Program::alone("micro-1: sends user events, and keeps the notifications that come back.", &[micro_1::APP]).main()
+    let about = "micro-1: sends user events, and keeps the notifications that come back.";
+    Program { without_brokers: contracts::ways_to_start, ..Program::alone(about, &[micro_1::APP]) }.main()
 }

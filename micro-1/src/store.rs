@@ -38,9 +38,17 @@ const SCHEMA: &str = "
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("the folder {} cannot be made: {error}", .folder.display())]
-    Folder { folder: PathBuf, error: std::io::Error },
+    Folder {
+        folder: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
     #[error("the database {} cannot be opened: {error}", .file.display())]
-    Open { file: PathBuf, error: sqlx::Error },
+    Open {
+        file: PathBuf,
+        #[source]
+        error: sqlx::Error,
+    },
     #[error("the database failed: {0}")]
     Query(#[from] sqlx::Error),
 }

@@ -3,6 +3,8 @@
 mod app;
 mod http;
 mod other_events;
+mod settings;
 mod user_event;
 
 pub use app::APP;
+pub use settings::Own;

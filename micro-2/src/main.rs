@@ -5,5 +5,6 @@ use std::process::ExitCode;
 use kafka_actors::launch::Program;
 
 fn main() -> ExitCode {
-    Program::alone("micro-2: answers user events with notifications.", &[micro_2::APP]).main()
+    let about = "micro-2: answers user events with notifications.";
+    Program { without_brokers: contracts::ways_to_start, ..Program::alone(about, &[micro_2::APP]) }.main()
 }

@@ -23,11 +23,14 @@ fn main() -> ExitCode {
         embed_broker: true,
         // A database that outlived the volatile broker would take new records of it for repeats.
         adjust: &|settings| {
-            if settings.brokers.is_none() && settings.data_dir.is_none() {
-                settings.data_dir = Some(data.path().to_owned());
+            if settings.brokers.is_none()
+                && let Some(own) = settings.own_mut::<micro_1::Own>()
+            {
+                own.data_dir.get_or_insert_with(|| data.path().to_owned());
             }
         },
         started: &banner,
+        without_brokers: contracts::ways_to_start,
     };
     program.main()
 }

@@ -44,7 +44,7 @@ impl PollLoop {
         for (topic, _, counters) in &self.parts.routes {
             let state = counters.vitals().state();
             let paused = match counters.appetite() {
-                Appetite::Everything => matches!(state, ActorState::Escalated | ActorState::Stopped),
+                Appetite::Everything => matches!(state, ActorState::Escalated | ActorState::Failed),
                 Appetite::Nothing => true,
                 Appetite::OneMore(_) => false,
             };

@@ -206,7 +206,7 @@ impl Actor for KafkaConsumerActor {
                 };
                 board.set_state(ConsumerState::Failed);
                 vitals.fell(error.clone(), None);
-                vitals.set_state(ActorState::Stopped);
+                vitals.set_state(ActorState::Failed);
                 journal.write(Failed { error: &error });
                 escalation.raise_with(&format!("the consumer failed: {error}"), exit_code);
             }

@@ -18,9 +18,7 @@ use super::stall::Stalls;
 use super::take_in::{InARow, LeftOut, take_in};
 use super::{Command, ConsumerParts};
 use crate::guard::guarded;
-use crate::journal::{
-    BrokerReach, CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers,
-};
+use crate::journal::{CommitFailed, Committed, ConsumerRestarted, GivenUp, LogWentBack, RecordsSkipped, StaleAnswers};
 use crate::kafka::{CommitAnswer, Notes, Source, SourceError, SourceEvent, TopicPartition, is_surely_refused};
 use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
@@ -369,9 +367,6 @@ impl PollLoop {
                 self.waits_for_the_group = waits;
                 self.watermarks =
                     watermarks.into_iter().map(|(partition, high, lag)| (partition, (high, lag))).collect();
-                if self.reachable.is_none_or(|(_, before)| before != reachable) {
-                    self.parts.journal.write(BrokerReach { client: "consumer", reachable });
-                }
                 self.reachable = Some((Instant::now(), reachable));
                 Ok(())
             }

@@ -67,7 +67,7 @@ impl PollLoop {
     }
 }
 
-/// `user.events/0-3,5 micro-1.events/2`: a line stays short however many partitions there are.
+/// `orders/0-3,5 payments/2`: a line stays short however many partitions there are.
 fn summary(partitions: &[TopicPartition]) -> String {
     let mut sorted: Vec<&TopicPartition> = partitions.iter().collect();
     sorted.sort();

@@ -356,7 +356,7 @@ impl<I: Invoke> HandlerActor<I> {
             WorkerState::Open => ActorState::BreakerOpen,
             WorkerState::HalfOpen => ActorState::BreakerHalfOpen,
             WorkerState::Stopped => ActorState::StoppedByOperator,
-            WorkerState::Failed => ActorState::Stopped,
+            WorkerState::Failed => ActorState::Failed,
         }
     }
 

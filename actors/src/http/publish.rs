@@ -1,5 +1,6 @@
 //! Publishing for a request: within its deadline, and with an answer that promises no more than is known.
 
+use std::fmt;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -67,8 +68,8 @@ impl Publisher {
         let fate = tokio::time::timeout(self.deadline, self.producer.publish(event)).await;
         let delivery = match fate {
             Ok(Ok(delivery)) => delivery,
-            Ok(Err(PublishError::NotSent(reason))) => return Err(not_sent(&reason)),
-            Ok(Err(PublishError::Unknown(reason))) => return Err(unknown(&id, &reason)),
+            Ok(Err(PublishError::NotSent(reason))) => return Err(not_sent(reason)),
+            Ok(Err(PublishError::Unknown(reason))) => return Err(unknown(&id, reason)),
             Ok(Err(PublishError::Refused(reason))) => {
                 return Err(Problem::new(StatusCode::BAD_GATEWAY, format!("Kafka refused the event: {reason}")));
             }
@@ -79,12 +80,12 @@ impl Publisher {
     }
 }
 
-fn not_sent(reason: &str) -> Problem {
+fn not_sent(reason: impl fmt::Display) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("nothing was sent: {reason}"))
         .retry_after(RETRY_AFTER_SECONDS)
 }
 
-fn unknown(id: &str, reason: &str) -> Problem {
+fn unknown(id: &str, reason: impl fmt::Display) -> Problem {
     let detail = format!("the outcome is unknown, event {id} may have been written: {reason}");
     Problem::new(StatusCode::GATEWAY_TIMEOUT, detail)
 }

@@ -96,7 +96,7 @@ impl Health {
         checks.extend(self.actors().into_iter().map(|ActorStatus { path, state, last_failure, .. }| {
             let cause = || last_failure.map_or(String::new(), |incident| incident.message);
             let why = match state {
-                ActorState::Escalated | ActorState::Probing | ActorState::Stopped => {
+                ActorState::Escalated | ActorState::Probing | ActorState::Failed => {
                     Some(format!("{path} has used up its restarts: {}", cause()))
                 }
                 ActorState::BreakerOpen | ActorState::BreakerHalfOpen => {

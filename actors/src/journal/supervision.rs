@@ -10,7 +10,7 @@ use super::Entry;
 
 /// An actor failed; what is made in its place has fresh state.
 pub struct ActorFailed<'a> {
-    /// The actor.
+    /// Its path.
     pub actor: &'a str,
     /// What happened, and where.
     pub cause: &'a str,
@@ -28,7 +28,7 @@ impl Entry for ActorFailed<'_> {
 
 /// An actor failed beyond its restart budget, or on trial.
 pub struct ActorEscalated<'a> {
-    /// The actor.
+    /// Its path.
     pub actor: &'a str,
     /// What happened, and where.
     pub cause: &'a str,
@@ -49,7 +49,7 @@ impl Entry for ActorEscalated<'_> {
 
 /// An actor that had escalated works again.
 pub struct ActorRecovered<'a> {
-    /// The actor.
+    /// Its path.
     pub actor: &'a str,
 }
 

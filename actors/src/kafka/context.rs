@@ -10,22 +10,25 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::reach::Reach;
 use super::source::{SourceEvent, TopicPartition};
 use super::statistics::{PartitionStatistics, Statistics};
 use crate::journal::{ClientError, ClientLog, Journal};
 
-/// Turns callbacks, which run inside the poll, into events. It decides nothing and takes no lock.
+/// Turns callbacks, which run inside the poll, into events. It decides nothing.
 pub(super) struct SourceContext {
     events: Sender<SourceEvent>,
     closing: AtomicBool,
     journal: Journal,
+    reach: Reach,
 }
 
 impl SourceContext {
     /// A context, and what comes of it.
     pub(super) fn new(journal: &Journal) -> (Self, Receiver<SourceEvent>) {
         let (sender, events) = mpsc::channel();
-        (Self { events: sender, closing: AtomicBool::new(false), journal: journal.clone() }, events)
+        let reach = Reach::new("consumer", journal);
+        (Self { events: sender, closing: AtomicBool::new(false), journal: journal.clone(), reach }, events)
     }
 
     /// From here on nobody answers rebalances: the context does, or closing would wait for ever.
@@ -47,6 +50,7 @@ impl ClientContext for SourceContext {
     fn stats_raw(&self, json: &[u8]) {
         let Some(statistics) = Statistics::parse(json) else { return };
         let (reachable, waits) = (statistics.reachable(), statistics.waits_for_the_group());
+        self.reach.measured(reachable);
         let watermarks = statistics
             .partitions()
             .into_iter()

@@ -1,9 +1,9 @@
 //! Where records go out: one producer, idempotent, acknowledged by all replicas; each record's fate comes back once.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 use super::config::KafkaConfig;
 use super::context::write_log;
 use super::ffi;
-use super::statistics::{MEASUREMENT_VALID, Statistics};
+use super::reach::Reach;
+use super::statistics::Statistics;
 use crate::event::Outgoing;
-use crate::journal::{BrokerReach, ClientError, Journal};
+use crate::journal::{ClientError, Journal};
 
 /// Where the broker wrote a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +29,29 @@ pub struct Delivery {
     pub offset: i64,
 }
 
+/// What kept a record from being acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishCause {
+    /// The client or the broker says so.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The service's own producer says so.
+    #[error("{0}")]
+    Producer(&'static str),
+}
+
 /// Why a record was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// Nothing was sent: no broker is reached, or the queue is full, or it timed out before it was sent.
     #[error("nothing was sent: {0}")]
-    NotSent(String),
+    NotSent(#[source] PublishCause),
     /// It was or may have been sent, and nobody knows whether it was written.
     #[error("the outcome is unknown: {0}")]
-    Unknown(String),
+    Unknown(#[source] PublishCause),
     /// The client or the broker refused it, and would again.
     #[error("refused: {0}")]
-    Refused(String),
+    Refused(#[source] PublishCause),
 }
 
 impl PublishError {
@@ -111,7 +123,8 @@ impl Sink {
         let client = config.producer();
         KafkaConfig::check(&client)?;
         let acknowledged = AtomicU64::new(0);
-        let context = SinkContext { journal: journal.clone(), reach: Reach::default(), acknowledged, keeper };
+        let context =
+            SinkContext { journal: journal.clone(), reach: Reach::new("producer", journal), acknowledged, keeper };
         Ok(Self { producer: Arc::new(client.create_with_context(context)?) })
     }
 
@@ -121,7 +134,7 @@ impl Sink {
     pub fn send(&self, record: &Outgoing, reply: Reply) {
         if let Some(reply) = self.try_send(record, reply) {
             // A caller that went away does not want the answer.
-            let _ = reply.send(Err(PublishError::NotSent("the producer met a fatal error".to_owned())));
+            let _ = reply.send(Err(PublishError::NotSent(PublishCause::Producer("the producer met a fatal error"))));
         }
     }
 
@@ -142,9 +155,9 @@ impl Sink {
         }
         let fate = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => {
-                PublishError::NotSent("the queue of records waiting for the broker is full".to_owned())
+                PublishError::NotSent(PublishCause::Producer("the queue of records waiting for the broker is full"))
             }
-            code => unsent(code, error.to_string()),
+            _ => unsent(error),
         };
         // A caller that went away does not want the answer.
         let _ = refused.delivery_opaque.send(Err(fate));
@@ -160,7 +173,7 @@ impl Sink {
     pub(crate) fn probe(&self, patience: Duration) -> bool {
         let reached = self.producer.client().fetch_metadata(None, patience).is_ok();
         if reached {
-            self.producer.context().measured(true);
+            self.producer.context().reach.measured(true);
         }
         reached
     }
@@ -213,8 +226,8 @@ impl Sink {
 }
 
 /// Errors that came before anything was sent: refused for good, or worth another attempt.
-fn unsent(code: Option<RDKafkaErrorCode>, reason: String) -> PublishError {
-    match code {
+fn unsent(error: KafkaError) -> PublishError {
+    match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::InvalidMessage
@@ -227,22 +240,8 @@ fn unsent(code: Option<RDKafkaErrorCode>, reason: String) -> PublishError {
             | RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::PolicyViolation
             | RDKafkaErrorCode::InvalidArgument,
-        ) => PublishError::Refused(reason),
-        _ => PublishError::NotSent(reason),
-    }
-}
-
-#[derive(Default)]
-struct Reach {
-    reachable: AtomicBool,
-    // Written twice a second by the delivery thread and read by status requests.
-    measured: Mutex<Option<Instant>>,
-}
-
-impl Reach {
-    fn is_reachable(&self) -> bool {
-        let measured = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        self.reachable.load(Ordering::Relaxed) && measured.is_some_and(|at| at.elapsed() < MEASUREMENT_VALID)
+        ) => PublishError::Refused(error.into()),
+        _ => PublishError::NotSent(error.into()),
     }
 }
 
@@ -255,14 +254,6 @@ struct SinkContext {
 }
 
 impl SinkContext {
-    fn measured(&self, reachable: bool) {
-        let first = self.reach.measured.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
-        let before = self.reach.reachable.swap(reachable, Ordering::Relaxed);
-        if first.is_none() || before != reachable {
-            self.journal.write(BrokerReach { client: "producer", reachable });
-        }
-    }
-
     fn fatal(&self, reason: String) {
         if let Some((client, events)) = &self.keeper {
             // A keeper that is gone keeps nothing alive any more.
@@ -279,7 +270,7 @@ impl SinkContext {
         };
         if let Some(SinkEvent::Unsent { reply, .. }) = refused {
             // A caller that went away does not want the answer.
-            let _ = reply.send(Err(PublishError::NotSent("the producer stopped".to_owned())));
+            let _ = reply.send(Err(PublishError::NotSent(PublishCause::Producer("the producer stopped"))));
         }
     }
 }
@@ -310,7 +301,7 @@ impl ClientContext for SinkContext {
 
     fn stats_raw(&self, json: &[u8]) {
         if let Some(statistics) = Statistics::parse(json) {
-            self.measured(statistics.reachable());
+            self.reach.measured(statistics.reachable());
         }
     }
 
@@ -318,7 +309,7 @@ impl ClientContext for SinkContext {
         self.journal.write(ClientError { client: "producer", error: &error, reason });
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             // Known now, before the statistics say it.
-            self.measured(false);
+            self.reach.measured(false);
         }
     }
 }
@@ -333,14 +324,33 @@ impl ProducerContext for SinkContext {
                 Ok(Delivery { partition: message.partition(), offset: message.offset() })
             }
             // A retried batch that the broker had already: written, but it does not say where.
-            Ok(_) => Err(PublishError::Unknown("written, but the broker did not say where".to_owned())),
-            Err((error, message)) if ffi::possibly_persisted(message) => Err(PublishError::Unknown(error.to_string())),
+            Ok(_) => Err(PublishError::Unknown(PublishCause::Producer("written, but the broker did not say where"))),
+            Err((error, message)) if ffi::possibly_persisted(message) => {
+                Err(PublishError::Unknown(error.clone().into()))
+            }
             Err((error, message)) if is_end(error.rdkafka_error_code()) => {
                 return self.give_back(outgoing(message), *reply);
             }
-            Err((error, _)) => Err(unsent(error.rdkafka_error_code(), error.to_string())),
+            Err((error, _)) => Err(unsent(error.clone())),
         };
         // A caller that went away does not want the answer.
         let _ = reply.send(fate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_client_stays_the_source_of_what_became_of_the_record() {
+        let refused = unsent(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge));
+        assert!(matches!(refused, PublishError::Refused(_)) && !refused.is_transient());
+        let cause = refused.source().and_then(|cause| cause.downcast_ref::<PublishCause>());
+        assert!(matches!(cause, Some(PublishCause::Kafka(KafkaError::MessageProduction(_)))), "{cause:?}");
+        let away = unsent(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
+        assert!(matches!(away, PublishError::NotSent(_)) && away.is_transient());
     }
 }

@@ -54,10 +54,10 @@ pub enum SourceEvent {
 pub enum SourceError {
     /// The client could not be made.
     #[error("the consumer could not be made: {0}")]
-    Open(KafkaError),
+    Open(#[source] KafkaError),
     /// The client met a fatal error, or refuses what a member must be able to do.
     #[error("the consumer met a fatal error: {0}")]
-    Fatal(KafkaError),
+    Fatal(#[source] KafkaError),
     /// A younger member has taken over this member's instance id.
     #[error("another member of the group has taken over the same KAFKA_GROUP_INSTANCE_ID")]
     Fenced,

@@ -33,11 +33,12 @@ pub enum TopicsError {
         /// Name.
         topic: String,
         /// Why.
+        #[source]
         error: RDKafkaErrorCode,
     },
     /// The broker could not be asked.
     #[error("the broker could not be asked for its topics: {0}")]
-    Unreachable(KafkaError),
+    Unreachable(#[source] KafkaError),
 }
 
 impl TopicsError {

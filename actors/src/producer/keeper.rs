@@ -3,13 +3,13 @@
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use super::outlet::{HOPELESS, Outlet, STOPPED, Shared};
 use crate::guard::guarded;
 use crate::journal::{Journal, ProducerRebuilt};
-use crate::kafka::{KafkaConfig, Sink, SinkEvent};
+use crate::kafka::{KafkaConfig, KafkaError, Sink, SinkEvent};
 use crate::supervisor::{Care, Order, Report, Verb};
 
 /// What the client did is written into its vitals so often.
@@ -38,14 +38,25 @@ struct Keeper {
     told: Option<Report>,
 }
 
+/// Why there is no producer.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// librdkafka refused the configuration.
+    #[error("the Kafka client cannot be made: {0}")]
+    Client(#[source] KafkaError),
+    /// The system has no thread to keep the client.
+    #[error("no thread for the producer's keeper: {0}")]
+    Thread(#[source] io::Error),
+}
+
 impl Outlet {
     /// Makes the first client and the thread that keeps it.
     ///
     /// # Errors
     /// What librdkafka or the system says.
-    pub(crate) fn open(kafka: KafkaConfig, journal: Journal, care: Care) -> Result<Self, String> {
+    pub(crate) fn open(kafka: KafkaConfig, journal: Journal, care: Care) -> Result<Self, OpenError> {
         let (tell, events) = mpsc::channel();
-        let client = Sink::open_kept(&kafka, &journal, 0, tell.clone()).map_err(|error| error.to_string())?;
+        let client = Sink::open_kept(&kafka, &journal, 0, tell.clone()).map_err(OpenError::Client)?;
         let outlet = Self::new(client, kafka.delivery_timeout);
         care.made(false);
         let shared = Arc::downgrade(&outlet.0);
@@ -64,7 +75,7 @@ impl Outlet {
             told: None,
         };
         let thread = thread::Builder::new().name("producer-keeper".to_owned());
-        thread.spawn(move || keeper.run()).map_err(|error| format!("no thread for the producer's keeper: {error}"))?;
+        thread.spawn(move || keeper.run()).map_err(OpenError::Thread)?;
         Ok(outlet)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use crate::event::Outgoing;
-use crate::kafka::{PublishError, Reply, Sink};
+use crate::kafka::{PublishCause, PublishError, Reply, Sink};
 
 /// Records that wait for a client: as many as a client's own queue takes.
 const MAX_WAITING_RECORDS: usize = 20_000;
@@ -70,9 +70,9 @@ impl Waiting {
         part(&self.record.key) + part(&self.record.value) + headers
     }
 
-    fn refuse(self, why: &str) {
+    fn refuse(self, why: &'static str) {
         // A caller that went away does not want the answer.
-        let _ = self.reply.send(Err(PublishError::NotSent(why.to_owned())));
+        let _ = self.reply.send(Err(PublishError::NotSent(PublishCause::Producer(why))));
     }
 }
 

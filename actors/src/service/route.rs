@@ -9,6 +9,7 @@ use crate::router::RouteTarget;
 use delivery::worker::WorkerPolicy;
 use delivery::worker::lanes::Unkeyed;
 use delivery::worker::restart_budget::RestartPolicy;
+use delivery::worker::retry::RetryPolicy;
 
 /// The one shard in the paths of its actors.
 pub(super) const SHARD: &str = "shard-0";
@@ -21,6 +22,7 @@ pub struct Route {
     pub(super) handler: &'static str,
     pub(super) unkeyed: Unkeyed,
     pub(super) deadline: Option<Duration>,
+    pub(super) retry: Option<RetryPolicy>,
     pub(super) restart: Option<RestartPolicy>,
     pub(super) start: Box<dyn FnOnce(WorkerPolicy, RestartPolicy) -> StartHandler>,
 }
@@ -52,6 +54,14 @@ impl Route {
         self
     }
 
+    /// Other attempts and backoffs than those of the `RETRY_` variables. At least one attempt is made. Attempts to write a
+    /// dead letter have these backoffs too, and no limit.
+    #[must_use]
+    pub fn retries(mut self, policy: RetryPolicy) -> Self {
+        self.retry = Some(RetryPolicy { max_attempts: policy.max_attempts.max(1), ..policy });
+        self
+    }
+
     /// Another restart budget than that of the `RESTART_` variables.
     #[must_use]
     pub fn restarts(mut self, policy: RestartPolicy) -> Self {
@@ -78,20 +88,21 @@ impl Route {
             handler,
             unkeyed: Unkeyed::default(),
             deadline: None,
+            retry: None,
             restart: None,
             start: Box::new(start),
         }
     }
 }
 
-/// `UserEventActor` of `micro_2::user_event::UserEventActor`.
+/// `OrderActor` of `shop::orders::OrderActor`.
 fn short_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
     let name = name.split('<').next().unwrap_or(name);
     name.rsplit("::").next().unwrap_or(name)
 }
 
-/// `shard-0/handlers/UserEventActor`, and the topic too where several routes go to handlers of that name.
+/// `shard-0/handlers/OrderActor`, and the topic too where several routes go to handlers of that name.
 pub(super) fn path_of(route: &Route, routes: &[Route]) -> String {
     let Route { handler, topic, .. } = route;
     if routes.iter().filter(|other| other.handler == *handler).count() > 1 {

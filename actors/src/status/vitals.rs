@@ -33,8 +33,8 @@ pub enum ActorState {
     BreakerOpen,
     /// Its breaker is open, and one event is tried.
     BreakerHalfOpen,
-    /// It does not come back.
-    Stopped,
+    /// It does not come back, and the service ends.
+    Failed,
     /// An operator stopped it, and may start it again.
     #[serde(rename = "stopped")]
     StoppedByOperator,
@@ -50,7 +50,7 @@ impl ActorState {
         Self::Probing,
         Self::BreakerOpen,
         Self::BreakerHalfOpen,
-        Self::Stopped,
+        Self::Failed,
         Self::StoppedByOperator,
     ];
 
@@ -65,7 +65,8 @@ impl ActorState {
             Self::Probing => "probing",
             Self::BreakerOpen => "breaker_open",
             Self::BreakerHalfOpen => "breaker_half_open",
-            Self::Stopped | Self::StoppedByOperator => "stopped",
+            Self::Failed => "failed",
+            Self::StoppedByOperator => "stopped",
         }
     }
 }
@@ -276,6 +277,16 @@ impl ActorTree {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_state_has_a_word_of_its_own_and_it_is_the_same_in_json_and_in_metrics() {
+        let words: Vec<&str> = ActorState::ALL.iter().map(|state| state.as_str()).collect();
+        let known: std::collections::HashSet<&&str> = words.iter().collect();
+        assert_eq!(known.len(), words.len(), "{words:?}");
+        for state in ActorState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+    }
 
     #[test]
     fn they_say_how_often_an_actor_was_made_anew_in_the_window_and_in_all() {

@@ -348,7 +348,7 @@ mod tests {
             let waits = address.send(Tell);
             let cause = escalation.wait().await;
             assert!(cause.message.starts_with("counts does not come back: panicked at"), "{}", cause.message);
-            assert_eq!((vitals.state(), cause.exit_code), (ActorState::Stopped, crate::escalation::EXIT_SOFTWARE));
+            assert_eq!((vitals.state(), cause.exit_code), (ActorState::Failed, crate::escalation::EXIT_SOFTWARE));
             // Five restarts, and two probes; and the start before them.
             assert_eq!((vitals.status().restarts, begun.get()), (5 + 2, 1 + 5 + 2));
             assert!(address.connected());

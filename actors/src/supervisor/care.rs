@@ -102,7 +102,7 @@ impl Care {
                 Some(pause)
             }
             Verdict::GiveUp => {
-                self.vitals.set_state(ActorState::Stopped);
+                self.vitals.set_state(ActorState::Failed);
                 self.escalation.raise(&format!("{actor} does not come back: {cause}"));
                 None
             }
@@ -172,11 +172,11 @@ mod tests {
         assert_eq!(vitals.state(), ActorState::Probing, "nothing was handled");
         vitals.add(1, 0);
         care.look();
-        assert_eq!((vitals.state(), escalation.cause()), (ActorState::Running, None));
+        assert_eq!((vitals.state(), escalation.cause().is_none()), (ActorState::Running, true));
         for _ in 0..2 {
             assert!(care.fell("no", None).is_some());
         }
-        assert_eq!((care.fell("at last", None), vitals.state()), (None, ActorState::Stopped));
+        assert_eq!((care.fell("at last", None), vitals.state()), (None, ActorState::Failed));
         assert_eq!(escalation.cause().expect("it was raised").message, "one does not come back: at last");
     }
 }

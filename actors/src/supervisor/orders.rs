@@ -33,7 +33,7 @@ impl Verb {
     pub(crate) fn refused_in(self, state: ActorState) -> Option<&'static str> {
         match (self, state) {
             (_, ActorState::Starting) => Some("it has not begun yet"),
-            (_, ActorState::Stopped) => Some("it does not come back: the service ends"),
+            (_, ActorState::Failed) => Some("it does not come back: the service ends"),
             (Self::Stop, ActorState::StoppedByOperator) => Some("it is stopped already"),
             (Self::Restart, ActorState::StoppedByOperator) => Some("it is stopped: start it"),
             (Self::Start, ActorState::StoppedByOperator) | (Self::Restart | Self::Stop, _) => None,
@@ -91,13 +91,13 @@ mod tests {
 
     #[test]
     fn what_stands_can_be_made_anew_or_stopped_and_only_what_an_operator_stopped_can_be_started() {
-        use ActorState::{BackingOff, Escalated, Probing, Running, Starting, Stopped, StoppedByOperator};
+        use ActorState::{BackingOff, Escalated, Failed, Probing, Running, Starting, StoppedByOperator};
         for state in [Running, BackingOff, Escalated, Probing] {
             let possible = Verb::ALL.map(|verb| verb.refused_in(state).is_none());
             assert_eq!(possible, [true, true, false], "{state:?}");
         }
         assert_eq!(Verb::ALL.map(|verb| verb.refused_in(StoppedByOperator).is_none()), [false, false, true]);
-        for state in [Starting, Stopped] {
+        for state in [Starting, Failed] {
             assert!(Verb::ALL.iter().all(|verb| verb.refused_in(state).is_some()), "{state:?}");
         }
     }

@@ -105,7 +105,7 @@ fn an_actor_around_a_handler_that_does_not_come_back_ends_the_service_and_settle
         vitals(&service, AROUND).faults().arm("work", 1);
         vitals(&service, AROUND).faults().arm("started", u32::MAX);
         Publisher::new(&broker).publish(&step(0)).await;
-        let cause = service.failed().await;
+        let cause = service.stopped().await;
         assert_eq!(cause.exit_code, EXIT_SOFTWARE);
         assert!(cause.message.contains(AROUND) && cause.message.contains("a fault at started"), "{}", cause.message);
         wait_for("it to be owned", || service.health().consumer().in_flight == 1).await;

@@ -98,7 +98,7 @@ fn a_router_that_does_not_come_back_ends_the_service_with_its_own_code_and_settl
         let service = ledger.serve(&broker, TOPIC, &settings).await;
         vitals(&service, "shard-0/router").faults().arm("dispatch", u32::MAX);
         Publisher::new(&broker).publish(&step(0)).await;
-        let cause = service.failed().await;
+        let cause = service.stopped().await;
         assert_eq!(cause.exit_code, EXIT_SOFTWARE);
         assert!(cause.message.starts_with("shard-0/router does not come back"), "{}", cause.message);
         assert_eq!((status(&service, "shard-0/router").restarts, ledger.len()), (2 + 2, 0));
@@ -174,7 +174,7 @@ fn a_poll_thread_that_waits_for_its_restart_obeys_a_stop_and_one_that_does_not_c
         let hopeless = service(&broker, &hopeless, ledger.route(TOPIC));
         wait_until_ready(&hopeless).await;
         vitals(&hopeless, THREAD).faults().arm("turn", u32::MAX);
-        let cause = hopeless.failed().await;
+        let cause = hopeless.stopped().await;
         assert_eq!(cause.exit_code, EXIT_SOFTWARE);
         assert!(cause.message.starts_with("shard-0/consumer/thread does not come back"), "{}", cause.message);
         hopeless.stop().await;

@@ -7,7 +7,7 @@ use kafka_actors::event::{Cause, NewEvent};
 use kafka_actors::journal::Journal;
 use kafka_actors::kafka::{Broker, EmbeddedBroker, KafkaConfig, Sink};
 use kafka_actors::service::Service;
-use kafka_actors::settings::{Defaults, Settings, Variables, environment};
+use kafka_actors::settings::{Declared, Defaults, Settings, Variables, environment};
 use kafka_actors::{Contract, Route, ServiceBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,7 @@ pub(crate) fn service_with(
     let variables = patience.iter().chain(&basic).chain(variables);
     let variables: Variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let defaults = Defaults { service: "probe", port: 0, management_port: 0 };
-    let settings = Settings::from_variables(defaults, false, variables, Vec::new()).unwrap();
+    let settings = Settings::from_variables(defaults, Declared::NONE, false, variables).unwrap();
     kafka_actors::telemetry::init(settings.log_format, &settings.log_filter);
     let builder = ServiceBuilder::new(settings, broker.clone());
     more(routes.into_iter().fold(builder, ServiceBuilder::route)).start().unwrap()

@@ -184,7 +184,7 @@ fn what_waits_for_a_client_too_long_is_refused_as_not_sent_and_one_that_never_co
         publisher.publish(&step(0)).await;
         wait_for("its refusal", || ledger.known() == 1).await;
         assert_eq!(ledger.count(|fate| matches!(fate, Err(PublishError::NotSent(_)))), 1);
-        let cause = service.failed().await;
+        let cause = service.stopped().await;
         assert_eq!(cause.exit_code, EXIT_SOFTWARE);
         assert!(cause.message.starts_with("producer does not come back"), "{}", cause.message);
         publisher.publish(&step(1)).await;

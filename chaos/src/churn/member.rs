@@ -8,7 +8,7 @@ use std::time::Duration;
 use chaos::monotonic;
 use kafka_actors::launch::{App, Program};
 use kafka_actors::settings::environment;
-use kafka_actors::{Contract, Defaults, Done, Event, Handler, HandlerResult, Route, ServiceBuilder};
+use kafka_actors::{Contract, Declared, Defaults, Done, Event, Handler, HandlerResult, Route, ServiceBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::ledger::Handling;
@@ -58,6 +58,7 @@ impl Handler for Ledger {
 pub(crate) fn run() -> std::process::ExitCode {
     const APP: App = App {
         defaults: Defaults { service: "churn", port: 0, management_port: 0 },
+        own: Declared::NONE,
         build: |settings, broker| {
             Box::pin(async move {
                 let variables = environment();

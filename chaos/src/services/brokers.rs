@@ -114,7 +114,7 @@ impl Brokers<'_> {
     fn kill(&self, broker: usize) -> Result<(), Trouble> {
         let pid = fs::read_to_string(self.folder.join(broker.to_string()).join("pid"))?;
         let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) else { return invalid("no pid of a broker") };
-        kill_process(pid, Signal::KILL).map_err(|error| Trouble::Invalid(format!("broker {broker}: {error}")))?;
+        kill_process(pid, Signal::KILL).map_err(|error| Trouble::Kill { broker, error: error.into() })?;
         self.story.broker_killed(broker);
         // Nobody may have waited for it yet, and then it is a zombie.
         let is_gone = || match fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {

@@ -58,8 +58,7 @@ impl Post {
 
 /// Posts until it is told to stop; everything that was posted.
 pub(crate) fn drive(doors: &Doors, over: &AtomicBool) -> Result<Vec<Post>, Trouble> {
-    let client = Client::builder().timeout(ANSWER_DEADLINE).build();
-    let client = client.map_err(|error| Trouble::Invalid(error.to_string()))?;
+    let client = Client::builder().timeout(ANSWER_DEADLINE).build()?;
     let posts = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for first in 1..=THREADS {

@@ -79,8 +79,7 @@ impl<'a> Pair<'a> {
         story: &'a Story,
         doors: &'a Doors,
     ) -> Result<Self, Trouble> {
-        let client = Client::builder().timeout(STATUS_DEADLINE).build();
-        let client = client.map_err(|error| Trouble::Invalid(error.to_string()))?;
+        let client = Client::builder().timeout(STATUS_DEADLINE).build()?;
         let (processes, logs) = Default::default();
         Ok(Self { service, setting, story, doors, client, processes, starts: 0, logs })
     }

@@ -41,15 +41,11 @@ pub(crate) struct Rows {
     connection: SqliteConnection,
 }
 
-fn trouble(error: impl std::fmt::Display) -> Trouble {
-    Trouble::Invalid(format!("micro-1's database: {error}"))
-}
-
 impl Rows {
     pub(crate) fn open(folder: &Path) -> Result<Self, Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let options = SqliteConnectOptions::new().filename(folder.join("micro-1.db")).busy_timeout(BUSY_TIMEOUT);
-        let connection = runtime.block_on(SqliteConnection::connect_with(&options)).map_err(trouble)?;
+        let connection = runtime.block_on(SqliteConnection::connect_with(&options))?;
         Ok(Self { runtime, connection })
     }
 
@@ -58,7 +54,7 @@ impl Rows {
         let rows = sqlx::query_as::<_, (i64, String, String, i64, String, String)>(
             "SELECT seq, source, id, user_id, content, correlation_id FROM notifications ORDER BY seq",
         );
-        let rows = self.runtime.block_on(rows.fetch_all(&mut self.connection)).map_err(trouble)?;
+        let rows = self.runtime.block_on(rows.fetch_all(&mut self.connection))?;
         let row =
             |(seq, source, id, user, content, correlation_id)| Row { seq, source, id, user, content, correlation_id };
         Ok(rows.into_iter().map(row).collect())
@@ -71,7 +67,7 @@ impl Rows {
             // Before the look: what it does not see was not there then.
             let at_ms = now_ms();
             let last = sqlx::query_scalar::<_, i64>("SELECT coalesce(max(seq), 0) FROM notifications");
-            let last_seq = self.runtime.block_on(last.fetch_one(&mut self.connection)).map_err(trouble)?;
+            let last_seq = self.runtime.block_on(last.fetch_one(&mut self.connection))?;
             match looks.last_mut() {
                 Some(look) if look.last_seq == last_seq => look.at_ms = at_ms,
                 _ => looks.push(Look { at_ms, last_seq }),

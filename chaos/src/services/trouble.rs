@@ -12,12 +12,22 @@ pub(crate) enum Trouble {
     /// Nothing is shown about the product.
     #[error("INVALID: {0}")]
     Invalid(String),
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Self::Invalid(error.to_string())
-    }
+    /// Nor here: the system refused something.
+    #[error("INVALID: {0}")]
+    System(#[from] io::Error),
+    /// Nor here: there is no client to ask the services with.
+    #[error("INVALID: no HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    /// Nor here: micro-1's database cannot be read.
+    #[error("INVALID: micro-1's database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Nor here: a broker cannot be killed.
+    #[error("INVALID: broker {broker} cannot be killed: {error}")]
+    Kill {
+        broker: usize,
+        #[source]
+        error: io::Error,
+    },
 }
 
 pub(crate) fn invalid<T>(why: impl Into<String>) -> Result<T, Trouble> {

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use kafka_actors::escalation::{EXIT_CONFIG, EXIT_SOFTWARE};
-use kafka_actors::settings::VARIABLES;
+use kafka_actors::settings::Variable;
 
-use crate::project::{files, members, read, root};
+use crate::project::{APPS, files, is_known, members, read, root, variables};
 
 /// The cells of a table's rows below its head.
 fn table(text: &str, head: &str) -> Vec<Vec<String>> {
@@ -43,12 +43,24 @@ fn documents() -> Vec<String> {
 
 #[test]
 fn the_page_of_settings_has_every_one_with_its_default_and_meaning() {
-    let rows = table(&read("docs/settings.md"), "| variable | default | meaning |");
-    let expected: Vec<Vec<String>> = VARIABLES
-        .iter()
-        .map(|variable| vec![format!("`{}`", variable.name), variable.default.to_owned(), variable.meaning.to_owned()])
+    let page = read("docs/settings.md");
+    let (own, of_the_library): (Vec<Variable>, Vec<Variable>) =
+        variables().into_iter().partition(|variable| variable.own);
+    let expected: Vec<Vec<String>> = of_the_library
+        .into_iter()
+        .map(|Variable { name, default, meaning, .. }| vec![format!("`{name}`"), default, meaning])
         .collect();
-    assert_eq!(rows, expected);
+    assert_eq!(table(&page, "| variable | default | meaning |"), expected);
+
+    let services = |name: &str| -> String {
+        let reading = APPS.iter().filter(|app| app.table().iter().any(|variable| variable.name == name));
+        reading.map(|app| app.defaults.service).collect::<Vec<_>>().join(", ")
+    };
+    let expected: Vec<Vec<String>> = own
+        .into_iter()
+        .map(|Variable { name, default, meaning, .. }| vec![format!("`{name}`"), services(name), default, meaning])
+        .collect();
+    assert_eq!(table(&page, "| variable | services | default | meaning |"), expected);
 }
 
 #[test]
@@ -144,15 +156,16 @@ fn the_operators_page_lists_the_exit_codes() {
 
 #[test]
 fn settings_that_documents_name_are_read() {
+    let known = variables();
     for document in documents() {
         for name in quoted(&read(&document)) {
             let name = name.split('=').next().unwrap();
             let shouted =
                 name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit());
-            // A constant of the code, and a name with a service's prefix.
-            let other = ["ORDER_EVENTS"].contains(&name);
+            // A constant and a setting that a reader adds; and a name with a service's prefix.
             let plain = name.strip_prefix("MICRO_1_").unwrap_or(name);
-            assert!(!shouted || other || crate::project::is_known(plain), "{document} names {name}");
+            let other = ["ORDER_EVENTS", "PAGE_SIZE"].contains(&plain);
+            assert!(!shouted || other || is_known(plain, &known), "{document} names {name}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::project::{is_known, members, read, root, services};
+use crate::project::{APPS, is_known, members, read, root, services};
 
 /// The instructions, each on one line.
 fn instructions() -> Vec<(String, String)> {
@@ -124,13 +124,16 @@ fn nothing_in_it_runs_as_root() {
 
 #[test]
 fn the_variables_it_sets_are_settings() {
-    let set: Vec<String> =
-        stage("runtime").into_iter().filter(|(name, _)| name == "ENV").map(|(_, rest)| rest).collect();
-    let names: Vec<&str> =
-        set.iter().flat_map(|line| line.split(' ')).map(|pair| pair.split_once('=').unwrap().0).collect();
-    assert!(names.contains(&"DATA_DIR"), "{names:?}");
-    for name in names {
-        assert!(is_known(name), "{name}");
+    for app in APPS {
+        let service = app.defaults.service;
+        let stages = stage("runtime").into_iter().chain(stage(service));
+        let set: Vec<String> = stages.filter(|(name, _)| name == "ENV").map(|(_, rest)| rest).collect();
+        let names: Vec<&str> =
+            set.iter().flat_map(|line| line.split(' ')).map(|pair| pair.split_once('=').unwrap().0).collect();
+        assert_eq!(names.contains(&"DATA_DIR"), service == "micro-1", "{service}: {names:?}");
+        for name in names {
+            assert!(is_known(name, &app.table()), "{service}: {name}");
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kafka_actors::settings::{Defaults, Settings, VARIABLES, Variables};
+use kafka_actors::launch::App;
+use kafka_actors::settings::{Defaults, Settings, Variable, united};
 
 /// Folders that are no part of the project's text.
 const SKIPPED: [&str; 3] = ["target", ".git", "data"];
@@ -43,8 +44,16 @@ pub(crate) fn files(folder: &str, end: &str) -> Vec<String> {
 }
 
 /// The services as their programs know them. One that is added here is checked everywhere.
-pub(crate) fn services() -> [Defaults; 2] {
-    [micro_1::APP.defaults, micro_2::APP.defaults]
+pub(crate) const APPS: [App; 2] = [micro_1::APP, micro_2::APP];
+
+/// What the services call themselves, and their ports.
+pub(crate) fn services() -> [Defaults; APPS.len()] {
+    APPS.map(|app| app.defaults)
+}
+
+/// Every variable that some service reads.
+pub(crate) fn variables() -> Vec<Variable> {
+    united(APPS.iter().map(App::table))
 }
 
 /// The members of the workspace.
@@ -55,9 +64,9 @@ pub(crate) fn members() -> Vec<String> {
     list.split(',').map(|name| name.trim().trim_matches('"').to_owned()).filter(|name| !name.is_empty()).collect()
 }
 
-/// Whether the settings read a variable of this name.
-pub(crate) fn is_known(name: &str) -> bool {
-    VARIABLES.iter().any(|variable| match variable.name.strip_suffix("<NAME>") {
+/// Whether one of the variables has this name.
+pub(crate) fn is_known(name: &str, variables: &[Variable]) -> bool {
+    variables.iter().any(|variable| match variable.name.strip_suffix("<NAME>") {
         Some(prefix) => name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()),
         None => name == variable.name,
     })
@@ -66,8 +75,8 @@ pub(crate) fn is_known(name: &str) -> bool {
 /// Has the service itself judge these variables.
 #[track_caller]
 pub(crate) fn accepted(service: Defaults, variables: &BTreeMap<String, String>) -> Settings {
-    let unknown: Vec<_> = variables.keys().filter(|name| !is_known(name)).collect();
+    let app = APPS.into_iter().find(|app| app.defaults.service == service.service).unwrap();
+    let unknown: Vec<_> = variables.keys().filter(|name| !is_known(name, &app.table())).collect();
     assert!(unknown.is_empty(), "{}: the settings do not know {unknown:?}", service.service);
-    let variables: Variables = variables.clone();
-    Settings::from_variables(service, false, variables, Vec::new()).unwrap_or_else(|error| panic!("{error}"))
+    Settings::from_variables(service, app.own, false, variables.clone()).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -112,8 +112,10 @@ fn every_actor_is_in_the_tree_with_its_state_its_restarts_and_its_last_failure()
     let labels = format!(r#"service="micro-2",actor="{HANDLER}""#);
     for expected in [
         format!("actor_restarts_total{{{labels}}} 3"),
+        format!("actor_failures_total{{{labels}}} 3"),
         format!(r#"actor_state{{{labels},state="running"}} 1"#),
         format!(r#"actor_state{{{labels},state="stopped"}} 0"#),
+        format!(r#"actor_state{{{labels},state="failed"}} 0"#),
         format!("actor_restarts_in_window{{{labels}}} 3"),
         format!("actor_handled_total{{{labels}}} 1"),
         format!("actor_attempts_failed_total{{{labels}}} 4"),

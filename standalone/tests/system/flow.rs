@@ -5,6 +5,19 @@ use serde_json::json;
 use crate::kit::{Start, new_user, wait_for};
 
 #[test]
+fn a_clean_start_and_stop_log_no_warning() {
+    let mut program = Start::both().start().ready();
+    assert!(program.stop().success());
+    let output = program.output();
+    assert!(output.contains("broker reached"), "{output}");
+    let complaints: Vec<&str> = output
+        .lines()
+        .filter(|line| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#))
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
 fn a_rest_call_triggers_an_event_that_comes_back_as_a_notification() {
     let mut program = Start::both().start().ready();
     let user = new_user();

@@ -58,7 +58,7 @@ fn panic_restarts_the_handler_at_each_attempt_until_the_event_is_a_dead_letter_a
         Some(program.journal("actor failed, restarting with fresh state")).filter(|fell| fell.len() >= 3)
     });
     assert_eq!(fell.len(), 3, "{fell:?}");
-    assert!(fell.iter().all(|fell| fell["actor"] == "UserEventActor"), "{fell:?}");
+    assert!(fell.iter().all(|fell| fell["actor"] == "shard-0/handlers/UserEventActor"), "{fell:?}");
     assert!(fell.iter().all(|fell| fell["cause"].as_str().unwrap().contains("contracts/src/poke.rs:")), "{fell:?}");
     poke(&program, well, &Value::Null);
     wait_for("the next one's notification", || (!program.notifications(well).is_empty()).then_some(()));
