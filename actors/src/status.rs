@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::kafka::MEASUREMENT_VALID;
+use delivery::member::stall::SlowCalls;
 use delivery::outcome::Outcome;
 #[cfg(feature = "faults")]
 pub use faults::Faults;
@@ -22,13 +23,20 @@ pub struct HandlerCounters {
     vitals: Arc<Vitals>,
     ended: [AtomicU64; Outcome::ALL.len()],
     delayed_dead_letters: AtomicI64,
+    // Locked by the actor and the consumer's thread some times a second.
+    slow_calls: Mutex<SlowCalls>,
 }
 
 impl HandlerCounters {
     /// Of an actor with those vitals.
     #[must_use]
     pub fn new(vitals: Arc<Vitals>) -> Self {
-        Self { vitals, ended: Default::default(), delayed_dead_letters: AtomicI64::default() }
+        Self {
+            vitals,
+            ended: Default::default(),
+            delayed_dead_letters: AtomicI64::default(),
+            slow_calls: Mutex::default(),
+        }
     }
 
     /// How its actor stands.
@@ -43,6 +51,16 @@ impl HandlerCounters {
             Outcome::Handled | Outcome::Duplicate => self.vitals.add(count, 0),
             Outcome::Retry | Outcome::DeadLettered => self.vitals.add(0, count),
         }
+    }
+
+    /// Its calls that have run for long.
+    #[must_use]
+    pub fn slow_calls(&self) -> SlowCalls {
+        self.slow_calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_slow_calls(&self, calls: SlowCalls) {
+        *self.slow_calls.lock().unwrap_or_else(PoisonError::into_inner) = calls;
     }
 
     pub(crate) fn dead_letter_delayed(&self, by: i64) {

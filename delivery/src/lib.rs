@@ -9,4 +9,6 @@ pub mod assignment;
 pub mod lease;
 pub mod member;
 pub mod outcome;
+pub mod partition;
+pub mod sabotage;
 pub mod worker;

@@ -1,24 +1,15 @@
-//! `KafkaConsumerActor`: feeds the router. It owns the thread that polls Kafka, the frontier and the commits.
+//! Who owns the thread that polls Kafka, and how is it reached? `KafkaConsumerActor` feeds the router by it.
 
-mod anew;
-mod hold;
-mod membership;
-mod notes;
-mod orders;
-mod outside;
-mod poll;
-mod rebalance;
-mod report;
-mod room;
-mod stall;
-mod take_in;
+mod carry_out;
+mod ingest;
+mod status;
+mod thread;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Recipient, Supervised};
@@ -26,16 +17,17 @@ use tokio::sync::oneshot;
 
 use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE, Escalation};
 use crate::guard::guarded;
-use crate::handler::{Look, Sweep};
 use crate::journal::{Failed, Journal};
 use crate::kafka::{KafkaConfig, Source, SourceError};
 use crate::record::BatchPool;
 use crate::router::Deliver;
 use crate::status::{ActorState, ConsumerBoard, ConsumerState, HandlerCounters, Vitals};
-use crate::supervisor::{Care, supervise};
+use crate::supervisor::{Care, Pulses, Ward, supervise};
 use delivery::answer::Answer;
 use delivery::lease::Lease;
-use poll::PollLoop;
+use delivery::member::effect::End;
+use delivery::worker::restart_budget::RestartPolicy;
+use thread::ConsumerThread;
 
 /// Limits and intervals of the consumer.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +40,10 @@ pub struct ConsumerConfig {
     pub commit_interval: Duration,
     /// How long leaving partitions wait for what was started.
     pub drain_deadline: Duration,
-    /// The same where an operator stops the consumer or has it join anew.
+    /// The same where an operator stops the consumer or has it join again.
     pub stop_deadline: Duration,
+    /// How often and how soon it joins again after it failed.
+    pub restart: RestartPolicy,
 }
 
 /// Everything the consumer needs.
@@ -62,10 +56,6 @@ pub struct ConsumerParts {
     pub routes: Vec<(String, &'static str, Arc<HandlerCounters>)>,
     /// Takes the batches.
     pub router: Recipient<Deliver>,
-    /// Takes the order to give up what was not started.
-    pub sweep: Recipient<Sweep>,
-    /// Takes the question where a record is.
-    pub look: Recipient<Look>,
     /// Says to the handlers whether they may act.
     pub lease: Arc<Lease>,
     /// Batches that were sent to the router and not taken by it yet.
@@ -80,8 +70,12 @@ pub struct ConsumerParts {
     pub escalation: Escalation,
     /// Journal of the service.
     pub journal: Journal,
-    /// Decides how soon the thread begins anew after a panic.
-    pub(crate) care: Care,
+    /// Tells what becomes of the thread.
+    pub(crate) ward: Ward,
+    /// Says which arbiters do not turn.
+    pub(crate) pulses: Pulses,
+    /// The arbiter of the handlers.
+    pub(crate) arbiter: &'static str,
     /// The actor's own, which stands stopped where its thread does.
     pub(crate) actor: Arc<Vitals>,
     /// Whom records go through besides their handlers: where an operator has stopped one, frontiers stand by his will.
@@ -190,16 +184,18 @@ impl Actor for KafkaConsumerActor {
         self.parts.vitals.passes("started");
         let Some((parts, commands)) = self.parts.thread.take() else { return };
         let (escalation, journal, board) = (parts.escalation.clone(), parts.journal.clone(), Arc::clone(&parts.board));
-        parts.care.made(false);
-        let vitals = Arc::clone(parts.care.vitals());
-        let thread = thread::Builder::new().name("kafka-consumer".to_owned());
+        parts.ward.made(false, false);
+        let vitals = Arc::clone(parts.ward.vitals());
+        let thread = std::thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = thread.spawn({
             let escalation = escalation.clone();
             move || {
-                let ended = guarded(|| PollLoop::run(parts, &commands));
+                let ended = guarded(|| ConsumerThread::run(parts, &commands));
                 let (error, exit_code) = match ended {
-                    Ok(Ok(())) => return,
+                    // Who is given up has raised that.
+                    Ok(Ok(End::Stopped { .. } | End::GivenUp)) => return,
                     // Started again it would push the other out in its turn.
+                    Ok(Ok(End::Fenced(error))) => (error, EXIT_CONFIG),
                     Ok(Err(error @ SourceError::Fenced)) => (error.to_string(), EXIT_CONFIG),
                     Ok(Err(error)) => (error.to_string(), EXIT_SOFTWARE),
                     Err(panicked) => (panicked.to_string(), EXIT_SOFTWARE),

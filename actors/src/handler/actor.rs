@@ -166,6 +166,8 @@ impl<I: Invoke> HandlerActor<I> {
         self.clock = Clock::start(self.around.lease.origin());
         self.lanes.set_limit(self.share.limit());
         self.obey(cx);
+        self.cancel_moved();
+        self.around.lease.wake_at_change(cx.waker());
         // To make a handler is to act on nothing that this member holds.
         self.revive(cx);
         while self.may_act() {
@@ -181,7 +183,6 @@ impl<I: Invoke> HandlerActor<I> {
                 self.finish(in_hand, called);
             }
             while self.may_act()
-                && !self.around.lease.is_held()
                 && self.may_begin()
                 && let Some((handler, generation)) = self.life.handler()
                 && let Some((in_hand, events)) = self.next_run(generation)
@@ -230,6 +231,7 @@ impl<I: Invoke> HandlerActor<I> {
             }
         }
         self.around.counters.vitals().set_depth(self.lanes.queued(), self.lanes.running());
+        self.around.counters.set_slow_calls(self.slow_calls());
         if !self.answers.is_empty() {
             self.since_compacted += self.answers.len();
             // The receiver goes away only with the consumer's thread, when nobody needs answers any more.

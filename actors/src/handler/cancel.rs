@@ -41,6 +41,8 @@ impl<I: Invoke> HandlerActor<I> {
     pub(super) fn cancel_moved(&mut self) {
         let ends = self.around.lease.changes();
         if std::mem::replace(&mut self.ends, ends) != ends {
+            let given_up = self.lanes.sweep(|item| !item.may_start());
+            self.answers.extend(given_up.iter().map(|item| item.answer(false)));
             self.cancel_ended();
         }
     }

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use super::actor::HandlerActor;
 use super::invoke::Invoke;
 use super::item::{Item, Place};
+use delivery::member::stall::{MAX_SLOW_CALLS, SlowCall, SlowCalls};
 use delivery::worker::lanes::LaneState;
 
 /// Where is this record? Its handler's actor answers where it has it.
@@ -45,6 +46,21 @@ pub enum Whereabouts {
 }
 
 impl<I: Invoke> HandlerActor<I> {
+    /// The calls that wait, the oldest first.
+    pub(super) fn slow_calls(&self) -> SlowCalls {
+        let mut calls: Vec<SlowCall> = Vec::new();
+        for in_hand in self.runs.kept() {
+            for (_, item) in &in_hand.items {
+                let (slot, epoch, offset) = item.place();
+                let key = item.record().key().map(|key| String::from_utf8_lossy(key).into_owned());
+                calls.push(SlowCall { slot, epoch, offset, key, since: self.clock.instant(in_hand.began_ns) });
+            }
+        }
+        calls.sort_by_key(|call| call.since);
+        calls.truncate(MAX_SLOW_CALLS);
+        SlowCalls { calls, is_full: self.lanes.is_full() }
+    }
+
     /// Where a record is, if it is here.
     pub(super) fn find(&self, place: Place) -> Option<Found> {
         let found = |item: &Item, whereabouts| Found {

@@ -10,9 +10,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
-use super::source::{SourceEvent, TopicPartition};
+use super::source::SourceEvent;
 use super::statistics::{PartitionStatistics, Statistics};
 use crate::journal::{ClientError, ClientLog, Journal};
+use delivery::partition::TopicPartition;
 
 /// Turns callbacks, which run inside the poll, into events. It decides nothing and takes no lock.
 pub(super) struct SourceContext {

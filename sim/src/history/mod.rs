@@ -1,6 +1,8 @@
 //! The history of a run, and the promises that are checked on it.
 
 mod commits;
+mod editions;
+mod rejoins;
 mod supervision;
 mod violation;
 
@@ -11,6 +13,7 @@ pub use violation::Violation;
 
 use crate::Report;
 use commits::Sender;
+use rejoins::Rejoins;
 use supervision::Supervised;
 
 /// What a record does to the handler that gets it.
@@ -27,10 +30,14 @@ pub(crate) enum Nature {
 /// A record in the log of the world.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
+    pub(crate) edition: Edition,
     pub(crate) offset: i64,
     pub(crate) key: u8,
     pub(crate) nature: Nature,
 }
+
+/// Of a partition's records: another one where its log begins again, or where an operator set its offset.
+pub(crate) type Edition = u64;
 
 /// A partition as it was given to a member once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,12 +77,19 @@ pub(crate) struct History {
     lost: HashSet<Tenure>,
     senders: HashMap<usize, Sender>,
     supervised: HashMap<usize, Supervised>,
+    rejoins: HashMap<usize, Rejoins>,
+    editions: Vec<Edition>,
     pub(crate) report: Report,
 }
 
 impl History {
     pub(crate) fn new(partitions: usize) -> Self {
-        Self { logs: vec![Vec::new(); partitions], present: vec![0; partitions], ..Self::default() }
+        Self {
+            logs: vec![Vec::new(); partitions],
+            present: vec![0; partitions],
+            editions: vec![0; partitions],
+            ..Self::default()
+        }
     }
 
     /// Adds a step to the trace.
@@ -111,9 +125,13 @@ impl History {
     }
 
     /// A handler is called.
-    pub(crate) fn start(&mut self, tenure: Tenure, offset: i64, max: u32) -> Result<(), Violation> {
+    pub(crate) fn start(&mut self, tenure: Tenure, record: Record, max: u32) -> Result<(), Violation> {
+        let offset = record.offset;
         self.trace(&[2, tenure.partition as u64, offset.unsigned_abs()]);
         self.acts(tenure, offset)?;
+        if record.edition != self.edition(tenure.partition) {
+            return Ok(());
+        }
         let attempts = self.attempts.entry((tenure, offset)).or_default();
         *attempts += 1;
         if *attempts > max { Err(Violation::TooManyAttempts(tenure.partition, offset)) } else { Ok(()) }
@@ -136,6 +154,10 @@ impl History {
         let (partition, offset) = (tenure.partition, record.offset);
         self.trace(&[3, partition as u64, offset.unsigned_abs()]);
         self.acts(tenure, offset)?;
+        if record.edition != self.edition(partition) {
+            // Of another log: nothing is promised of it any more.
+            return Ok(());
+        }
         if !self.settled_in.insert((tenure, offset)) {
             return Err(Violation::SettledTwice(partition, offset));
         }
@@ -149,6 +171,17 @@ impl History {
         *times += 1;
         self.report.repeated += u64::from(*times == 2);
         Ok(())
+    }
+
+    /// A member has read a record, after which its partition has so many in flight and so many credits are free. One that
+    /// had nothing in flight may take the last, and so may the odd one.
+    pub(crate) fn shares(
+        &self,
+        (partition, offset): (usize, i64),
+        in_flight: usize,
+        free: usize,
+    ) -> Result<(), Violation> {
+        if in_flight > free.max(1) + 1 { Err(Violation::NothingLeft(partition, offset)) } else { Ok(()) }
     }
 
     /// A record that an owner left out because of what was committed.
