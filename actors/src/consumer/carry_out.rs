@@ -14,7 +14,8 @@ use crate::kafka::SourceError;
 use crate::status::ActorState;
 use crate::supervisor::random;
 use delivery::member::Failure;
-use delivery::member::effect::{Effect, PauseCause, Told};
+use delivery::member::effect::{Effect, Told};
+use delivery::member::hold::PauseCause;
 use delivery::partition::{PartitionOffset, TopicPartition};
 
 impl ConsumerThread {

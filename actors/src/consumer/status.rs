@@ -3,7 +3,8 @@
 use super::thread::ConsumerThread;
 use crate::journal::PausedPartitions;
 use crate::status::{ActorState, ConsumerState, ConsumerStatus, PartitionStatus, StallStatus};
-use delivery::member::effect::{End, PauseCause};
+use delivery::member::effect::End;
+use delivery::member::hold::PauseCause;
 use delivery::member::stall::{HandlerView, Stall, Surroundings};
 use delivery::member::standing::{MemberState, Standing};
 use delivery::partition::TopicPartition;

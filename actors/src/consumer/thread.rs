@@ -10,19 +10,19 @@ use actix::dev::SendError;
 use tokio::sync::oneshot;
 
 use super::ingest::{Row, ingest, size};
-use super::{Command, ConsumerParts};
+use super::parts::{Command, ConsumerParts};
 use crate::guard::{Panicked, guarded};
-use crate::journal::{BrokerReach, CommitFailed, NotesRefused, TopicPaused};
-use crate::kafka::{CommitAnswer, Notes, Source, SourceError, SourceEvent};
+use crate::journal::TopicPaused;
+use crate::kafka::{Notes, Source, SourceError};
 use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ActorState;
 use crate::supervisor::{Order as Ordered, Report, Verb, random};
-use delivery::member::effect::{End, Order, OrderId, PauseCause};
+use delivery::member::effect::{End, Order, OrderId};
+use delivery::member::hold::PauseCause;
 use delivery::member::ingest::{BatchSize, Reading};
 use delivery::member::progress::codec::MAX_METADATA_BYTES;
-use delivery::member::{Failure, Measured, Member, MemberConfig, Taken};
-use delivery::partition::TopicPartition;
+use delivery::member::{Failure, Member, MemberConfig};
 
 /// Rebalances, statistics, errors and orders are served so often.
 const EVENTS_INTERVAL: Duration = Duration::from_millis(20);
@@ -267,51 +267,6 @@ impl ConsumerThread {
         }
     }
 
-    fn take_events(&mut self) -> Result<(), SourceError> {
-        let Some(source) = &mut self.source else { return Ok(()) };
-        for event in source.poll_events()? {
-            let now = Instant::now();
-            match event {
-                SourceEvent::Assigned(partitions) => self.member.assigned(partitions, now),
-                SourceEvent::Revoked { partitions, lost: true } => self.member.lost(partitions, now),
-                SourceEvent::Revoked { partitions, lost: false } => self.member.revoked(&partitions, now),
-                SourceEvent::Measured { reachable, waits, watermarks } => {
-                    let measured = watermarks
-                        .into_iter()
-                        .map(|(partition, high_watermark, lag)| (partition, Measured { high_watermark, lag }));
-                    self.member.measured(waits, measured);
-                    if self.reachable.is_none_or(|(_, before)| before != reachable) {
-                        self.parts.journal.write(BrokerReach { client: "consumer", reachable });
-                    }
-                    self.reachable = Some((now, reachable));
-                }
-            }
-            self.carry_out()?;
-        }
-        Ok(())
-    }
-
-    fn take_commit_answers(&mut self) {
-        while let Some(answers) = self.source.as_mut().and_then(Source::commit_answers) {
-            for CommitAnswer { partition: at, error, .. } in &answers {
-                if let Some(error) = error {
-                    let partition = format!("{}/{}", at.topic, at.partition);
-                    self.parts.journal.write(CommitFailed { partition: &partition, error });
-                }
-            }
-            let (number, answers) = taken(answers);
-            self.member.commit_answered(number, &answers, Instant::now());
-        }
-        while let Some(answers) = self.notes.as_mut().and_then(Notes::answers) {
-            let error = answers.iter().find_map(|answer| answer.error);
-            let (number, answers) = taken(answers);
-            let again = self.member.note_answered(number, &answers, Instant::now());
-            if let Some(error) = error {
-                self.parts.journal.write(NotesRefused { error: &error, again });
-            }
-        }
-    }
-
     /// The member is no more.
     fn close(mut self, end: &End) {
         self.write_status(Some(end));
@@ -332,13 +287,4 @@ impl ConsumerThread {
             drop((source, notes));
         }
     }
-}
-
-/// The number of a commit or a note, and what became of its partitions.
-fn taken(answers: Vec<CommitAnswer>) -> (u64, Vec<(TopicPartition, Taken)>) {
-    let number = answers.first().map_or(0, |answer| answer.number);
-    (
-        number,
-        answers.into_iter().map(|answer| (answer.taken(), answer)).map(|(taken, of)| (of.partition, taken)).collect(),
-    )
 }

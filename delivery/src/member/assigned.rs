@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::assignment::Assignment;
-use crate::member::backpressure::Hold;
 use crate::member::frontier::Frontier;
+use crate::member::hold::Hold;
 use crate::member::progress::Progress;
 use crate::member::progress::name::Names;
 use crate::partition::{PartitionOffset, TopicPartition};

@@ -6,21 +6,19 @@
 //! gets settled out of order fits into its commit's metadata, whatever the order.
 //!
 //! All records come out of one queue. What comes of a partition that is held goes to the stash, so that the others are read
-//! on, but only so much of it. When a partition has been held for [`PATIENCE`] it is paused at the source, which costs what
+//! on, but only so much of it. When a partition has been held for [`PATIENCE`](crate::member::hold::PATIENCE) it is paused at the source, which costs what
 //! the source has prefetched of it and what is in the stash.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::member::assigned::Assigned;
-use crate::member::effect::PauseCause;
 use crate::member::frontier::{Frontier, MAX_RECORD_PROGRESS_BYTES};
+use crate::member::hold::{Hold, PauseCause};
 use crate::member::partitions::Partitions;
 use crate::member::progress::codec::max_runs_bytes;
 use crate::sabotage::{Sabotage, is};
 
-/// How long a partition is held before it is paused: a queue that moves at all makes room much sooner.
-pub const PATIENCE: Duration = Duration::from_millis(100);
 /// A paused partition is resumed when it is down to this part of what it may have.
 const RESUMED_AT_ONE_OF: usize = 2;
 
@@ -35,30 +33,6 @@ pub(crate) struct Backpressure {
     max_progress_bytes: usize,
     /// Topics that are paused, by cause; they stay so whatever is assigned.
     paused_topics: [BTreeSet<String>; PauseCause::ALL.len()],
-}
-
-/// How far holding a partition back has gone, and why the source was told to pause it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Hold {
-    stage: Stage,
-    paused: Option<PauseCause>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    #[default]
-    Open,
-    Held {
-        since: Instant,
-    },
-    Paused,
-}
-
-impl Hold {
-    /// Why it is paused at the source, where it is.
-    pub(crate) fn paused(self) -> Option<PauseCause> {
-        self.paused
-    }
 }
 
 /// A change of a partition at the source.
@@ -100,19 +74,6 @@ impl Load {
         let within = |is: usize, of: usize| is <= of / RESUMED_AT_ONE_OF;
         let share = within(self.records, self.free_records) && within(self.bytes, self.free_bytes);
         self.records == 0 || (share && within(self.progress_bytes, self.max_progress_bytes))
-    }
-}
-
-impl Stage {
-    fn next(self, load: &Load, now: Instant) -> Self {
-        match self {
-            Self::Paused if !load.is_relieved() => Self::Paused,
-            // Where all credits are used up nothing can be read, and pausing one would help none.
-            _ if load.room() > 0 || load.free_records == 0 => Self::Open,
-            Self::Held { since } if now.saturating_duration_since(since) >= PATIENCE => Self::Paused,
-            Self::Held { since } => Self::Held { since },
-            Self::Open | Self::Paused => Self::Held { since: now },
-        }
     }
 }
 
@@ -179,7 +140,7 @@ impl Backpressure {
 
     /// Records that may be taken of a partition now.
     pub(crate) fn room_of(&self, assigned: &Assigned) -> usize {
-        let read = assigned.assignment.is_open() && assigned.hold.paused.is_none();
+        let read = assigned.assignment.is_open() && assigned.hold.paused().is_none();
         if read { self.load(&assigned.frontier).room() } else { 0 }
     }
 
@@ -187,20 +148,23 @@ impl Backpressure {
     pub(crate) fn regulate(&self, partitions: &mut Partitions, now: Instant) -> Vec<Tap> {
         let mut taps = Vec::new();
         for assigned in partitions.assigned_mut().filter(|assigned| assigned.assignment.is_open()) {
-            let stage = assigned.hold.stage.next(&self.load(&assigned.frontier), now);
+            let load = self.load(&assigned.frontier);
+            // Where all credits are used up nothing can be read, and pausing one would help none.
+            let open = load.room() > 0 || load.free_records == 0;
+            let stage = assigned.hold.stage().next(open, load.is_relieved(), now);
             let said = |cause: &PauseCause| self.paused_topics[*cause as usize].contains(&*assigned.assignment.topic);
-            let held = || (stage == Stage::Paused).then_some(PauseCause::Backpressure);
+            let held = || stage.is_paused().then_some(PauseCause::Backpressure);
             let mut paused = PauseCause::ALL.into_iter().find(said).or_else(held);
             if is(Sabotage::NeverResumed) {
-                paused = assigned.hold.paused.or(paused);
+                paused = assigned.hold.paused().or(paused);
             }
             let slot = assigned.slot();
-            match (assigned.hold.paused, paused) {
+            match (assigned.hold.paused(), paused) {
                 (None, Some(cause)) => taps.push(Tap { slot, paused: true, cause }),
                 (Some(cause), None) => taps.push(Tap { slot, paused: false, cause }),
                 _ => {}
             }
-            assigned.hold = Hold { stage, paused };
+            assigned.hold = Hold::new(stage, paused);
         }
         taps
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::member::hold::PauseCause;
 use crate::member::progress::codec::DecodeError;
+use crate::member::stall::Stall;
 use crate::partition::{PartitionOffset, TopicPartition};
 use crate::worker::restart_budget::Verdict;
 
@@ -102,32 +104,6 @@ pub enum End {
     Fenced(String),
 }
 
-/// Why a partition is paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PauseCause {
-    /// An operator said so, for its topic.
-    Operator,
-    /// The handler of its topic has used up its restarts, or was stopped.
-    Supervisor,
-    /// It has too much in flight.
-    Backpressure,
-}
-
-impl PauseCause {
-    /// Every cause.
-    pub const ALL: [Self; 3] = [Self::Operator, Self::Supervisor, Self::Backpressure];
-
-    /// As it is shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Operator => "operator",
-            Self::Supervisor => "supervisor",
-            Self::Backpressure => "backpressure",
-        }
-    }
-}
-
 /// Something that an operator may want to know.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Told {
@@ -179,7 +155,7 @@ pub enum Told {
         /// Which.
         partition: TopicPartition,
         /// Where, since when, and why.
-        stall: super::stall::Stall,
+        stall: Stall,
         /// Partitions that do not move now.
         known: usize,
     },

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::Member;
 use super::assigned::Assigned;
-use super::effect::{Effect, PauseCause, Told};
+use super::effect::{Effect, Told};
 use super::frontier::Frontier;
+use super::hold::PauseCause;
 use super::leaving::{Facts, Next};
 use super::membership::{COMMITTED_WAIT, NOTES_WAIT};
 use super::progress::codec::{DecodeError, decode};

@@ -10,6 +10,7 @@ pub mod backpressure;
 pub mod effect;
 pub mod frontier;
 mod handover;
+pub mod hold;
 pub mod ingest;
 mod leaving;
 pub mod membership;
@@ -29,8 +30,9 @@ use std::time::{Duration, Instant};
 
 use self::assigned::Assigned;
 use self::backpressure::Backpressure;
-use self::effect::{Effect, PauseCause, Told};
+use self::effect::{Effect, Told};
 use self::frontier::Answered;
+use self::hold::PauseCause;
 use self::ingest::{BatchSize, Ingest, Intake, Reading};
 use self::leaving::Leaving;
 use self::membership::{Membership, Turn};

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Member;
-use super::effect::{Effect, End, Order, OrderId, PauseCause, Told};
+use super::effect::{Effect, End, Order, OrderId, Told};
+use super::hold::PauseCause;
 use super::leaving::Then;
 use super::rejoin::Failure;
 

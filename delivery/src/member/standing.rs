@@ -2,7 +2,7 @@
 
 use super::Member;
 use super::assigned::Assigned;
-use super::effect::PauseCause;
+use super::hold::PauseCause;
 use super::partitions::Measured;
 use super::stall::Stall;
 

@@ -175,12 +175,9 @@ impl History {
 
     /// A member has read a record, after which its partition has so many in flight and so many credits are free. One that
     /// had nothing in flight may take the last, and so may the odd one.
-    pub(crate) fn shares(
-        &self,
-        (partition, offset): (usize, i64),
-        in_flight: usize,
-        free: usize,
-    ) -> Result<(), Violation> {
+    pub(crate) fn shares(&mut self, of: (usize, i64), in_flight: usize, free: usize) -> Result<(), Violation> {
+        let (partition, offset) = of;
+        self.trace(&[7, partition as u64, in_flight as u64]);
         if in_flight > free.max(1) + 1 { Err(Violation::NothingLeft(partition, offset)) } else { Ok(()) }
     }
 

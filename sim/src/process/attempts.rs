@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use delivery::worker::lanes::LaneKey;
 use delivery::worker::retry::RetryPolicy;
 
-use super::Step;
 use super::handler::{Handler, Item};
+use super::step::Step;
 use crate::Sabotage;
 use crate::history::Violation;
 

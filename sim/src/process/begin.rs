@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::Step;
 use super::attempts::{DEADLINE, End, InHand, MAX_ATTEMPTS};
 use super::handler::{Handler, Item, LANES_AT_ONCE};
+use super::step::Step;
 use crate::Sabotage;
 use crate::history::{Nature, Violation};
 

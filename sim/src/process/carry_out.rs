@@ -1,15 +1,16 @@
 //! How each effect of a member is carried out in the world.
 
 use delivery::member::Failure;
-use delivery::member::effect::{Effect, End, PauseCause, Told};
+use delivery::member::effect::{Effect, End, Told};
+use delivery::member::hold::PauseCause;
 use delivery::member::progress::codec::decode;
 use delivery::partition::{PartitionOffset, TopicPartition};
 use delivery::worker::restart_budget::Verdict;
 
-use super::Step;
 use super::consumer::{Consumer, Owned, RESTART, named, number};
 use super::handler::Handler;
 use super::messages::{Change, CommitRequest, Left, Released};
+use super::step::Step;
 use crate::history::{Edition, Known, Tenure, Violation};
 
 /// Of a hundred commits and notes, so many cannot be sent by the client while there are faults.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use delivery::answer::Answer;
 use delivery::assignment::Assignment;
 use delivery::lease::Lease;
-use delivery::member::effect::{Order, OrderId, PauseCause};
+use delivery::member::effect::{Order, OrderId};
+use delivery::member::hold::PauseCause;
 use delivery::member::standing::MemberState;
 use delivery::member::{Failure, Member, MemberConfig, Taken};
 use delivery::partition::{PartitionOffset, TopicPartition};
@@ -16,7 +17,7 @@ use delivery::worker::restart_budget::RestartPolicy;
 
 use super::handler::Handler;
 use super::messages::{Change, CommitAnswer, GroupEvent, Left, Outbox};
-use super::{Step, TOPIC};
+use super::step::{Step, TOPIC};
 use crate::history::{Edition, Known, Tenure, Violation};
 
 pub(crate) const CREDIT_RECORDS: usize = 24;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use delivery::worker::blame::{Blame, Blamed, Era};
 use delivery::worker::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 
-use super::Step;
 use super::handler::{Handler, Item};
+use super::step::Step;
 use crate::Sabotage;
 use crate::history::{Tenure, Violation};
 

@@ -8,6 +8,7 @@ mod handler;
 mod life;
 mod messages;
 mod reading;
+mod step;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,22 +16,11 @@ use std::time::Instant;
 use delivery::lease::Lease;
 
 use crate::Sabotage;
-use crate::history::{History, Violation};
-use crate::rng::Rng;
+use crate::history::Violation;
 pub(crate) use consumer::{CREDIT_RECORDS, Consumer};
 use handler::Handler;
 pub(crate) use messages::{Change, CommitAnswer, CommitRequest, GroupEvent, Left, Outbox, Released, together};
-
-pub(crate) const TOPIC: &str = "t";
-
-/// What a process works with at a step.
-pub(crate) struct Step<'a> {
-    pub(crate) now: Instant,
-    pub(crate) rng: &'a mut Rng,
-    pub(crate) history: &'a mut History,
-    /// Whether anything fails.
-    pub(crate) faults: bool,
-}
+pub(crate) use step::Step;
 
 pub(crate) struct Process {
     pub(crate) consumer: Consumer,

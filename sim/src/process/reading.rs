@@ -6,7 +6,7 @@ use delivery::member::ingest::{BatchSize, Ingest};
 
 use super::consumer::{Consumer, name};
 use super::handler::{Handler, Item};
-use super::{Step, TOPIC};
+use super::step::{Step, TOPIC};
 use crate::history::{Known, Record, Violation};
 
 impl Consumer {

@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::super::backpressure::{PATIENCE, Tap};
+use super::super::backpressure::Tap;
+use super::super::hold::PATIENCE;
 use super::super::progress::codec::{decode, encode, max_runs_bytes};
-use super::effect::PauseCause;
+use super::hold::PauseCause;
 use super::*;
 
 fn read(kit: &mut Kit, slot: u32, from: i64, count: usize) {

@@ -1,6 +1,7 @@
 //! A member that fails, and one that an operator has leave and join again.
 
-use super::effect::{End, Order, PauseCause};
+use super::effect::{End, Order};
+use super::hold::PauseCause;
 use super::*;
 
 fn acts_and_state(kit: &mut Kit) -> (Vec<Effect>, MemberState) {
