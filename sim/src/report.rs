@@ -78,7 +78,7 @@ report! {
     losses: "losses heard",
     /// Commits that the broker refused, or whose answer was lost.
     failed_commits: "failed commits",
-    /// Notes that the broker took beside the group's commits.
+    /// Notes that the broker took in addition to the group's commits.
     notes: "notes",
     /// Partitions that went on from a note.
     recalled: "partitions that went on from a note",

@@ -68,7 +68,8 @@ pub struct ConsumerParts {
     pub(crate) arbiter: &'static str,
     /// The actor's own, which stands stopped where its thread does.
     pub(crate) actor: Arc<Vitals>,
-    /// Whom records go through besides their handlers: where an operator has stopped one, frontiers stand by his will.
+    /// What records go through in addition to their handlers: where an operator has stopped it, frontiers do not move by his
+    /// will.
     pub(crate) needed: [Arc<Vitals>; 2],
 }
 
@@ -131,7 +132,7 @@ impl ConsumerControl {
     /// number of partitions that the member has of it, is not awaited; there is none from a thread that has ended.
     pub fn pause_topic(&self, topic: &str, paused: bool) -> impl Future<Output = Option<usize>> + use<> {
         let (done, told) = oneshot::channel();
-        // A thread that ended reads nothing; then `done` is dropped and nobody waits.
+        // A thread that ended reads nothing; then `done` is dropped and the wait is over.
         let _ = self.commands.send(Command::PauseTopic { topic: topic.to_owned(), paused, done });
         async move { told.await.ok() }
     }

@@ -277,8 +277,8 @@ impl ConsumerThread {
                 let _ = done.send(());
             }
         };
-        // Closing tells the coordinator goodbye, and whoever waits for the drain waits for that too. Where something is not
-        // answered, closing would wait for that, longer than anyone wants to wait.
+        // Closing tells the coordinator goodbye, and the caller of the drain waits for that too. Where something is not
+        // answered, closing would wait for it, for longer than a stop may take.
         if *end == (End::Stopped { in_order: true }) {
             drop((source, notes));
             tell();

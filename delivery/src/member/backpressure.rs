@@ -6,8 +6,8 @@
 //! gets settled out of order fits into its commit's metadata, whatever the order.
 //!
 //! All records come out of one queue. What comes of a partition that is held goes to the stash, so that the others are read
-//! on, but only so much of it. When a partition has been held for [`PATIENCE`](crate::member::hold::PATIENCE) it is paused at the source, which costs what
-//! the source has prefetched of it and what is in the stash.
+//! on, but only so much of it. When a partition has been held for a while ([`PATIENCE`](crate::member::hold::PATIENCE)) it is
+//! paused at the source, which costs what the source has prefetched of it and what is in the stash.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

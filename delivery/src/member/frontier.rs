@@ -77,7 +77,7 @@ impl Frontier {
         Self { before: SettledBefore::new(base, settled), ..Self::default() }
     }
 
-    /// Adds runs that are settled too, whoever said it; to be called before the first record.
+    /// Adds runs that are settled too; to be called before the first record.
     pub fn recall(&mut self, settled: impl IntoIterator<Item = Range<i64>>) {
         self.before = std::mem::take(&mut self.before).with(settled);
     }
@@ -88,7 +88,7 @@ impl Frontier {
         self.before.base()
     }
 
-    /// Tracks a polled record. One that went back is not tracked: its partition begins anew.
+    /// Tracks a polled record. One that went back is not tracked: its partition gets another assignment.
     #[must_use]
     pub fn track(&mut self, offset: i64, bytes: u32) -> Tracking {
         match self.end {
@@ -206,7 +206,7 @@ impl Frontier {
     }
 
     /// An upper bound of what [`settled_above`](Self::settled_above) takes when it is written, now and in whatever order
-    /// the unsettled come to be settled: two runs that become one take no more than they did, and a run that begins anew,
+    /// the unsettled come to be settled: two runs that become one take no more than they did, and a run that is new,
     /// of two bytes, needs two unsettled records that stood side by side, each of which was charged one.
     #[must_use]
     pub fn worst_progress_bytes(&self) -> usize {

@@ -119,7 +119,7 @@ impl Rejoin {
             (_, _) if pause.is_none() => Some(End::GivenUp),
             _ => None,
         };
-        // A panic of a thread that was outside brings nobody back whom an operator has stopped.
+        // Whom an operator has stopped stays out also where the thread panics outside.
         let stays_out = matches!(then, Some(Then::StayOut(_))) || self.stays_out();
         let back = pause.filter(|_| !stays_out).map(|pause| now + pause);
         self.place = if end.is_some() { Place::Over } else { Place::Outside { back } };

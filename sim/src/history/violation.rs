@@ -6,7 +6,7 @@ pub enum Violation {
     /// A commit passed a record that was neither handled nor dead-lettered.
     #[error("partition {0}: offset {1} is committed and was never settled")]
     CommittedUnsettled(usize, i64),
-    /// A note beside the group's commits passed a record that was neither handled nor dead-lettered.
+    /// A note in addition to the group's commits passed a record that was neither handled nor dead-lettered.
     #[error("partition {0}: offset {1} is noted as settled and never was")]
     NotedUnsettled(usize, i64),
     /// A commit of an assignment is lower than one before.

@@ -20,7 +20,7 @@ const REFUSED_AFTER_REBALANCE_PERCENT: u64 = 70;
 
 pub(super) struct Broker {
     committed: Vec<Option<(i64, String)>>,
-    /// What was noted beside the group's commits, and by whom.
+    /// What was noted in addition to the group's commits, and by which owner.
     noted: Vec<Option<(Tenure, (i64, String))>>,
     /// With the member that sent them, and the membership that it had.
     commits: Vec<(usize, u64, CommitRequest)>,

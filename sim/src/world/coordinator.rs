@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// While nobody has a partition an operator sets the group's offset of it: some of its records come again.
+    /// While no member has a partition an operator sets the group's offset of it: some of its records come again.
     fn set_by_hand(&mut self, partition: usize) {
         let known = self.broker.known(partition);
         let Some(back) = usize::try_from(known.offset).ok().filter(|offset| *offset > 0) else { return };

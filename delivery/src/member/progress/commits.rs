@@ -59,7 +59,7 @@ impl Commits {
         due.then(|| self.begin(partitions, |_| true, now)).flatten()
     }
 
-    /// A commit of these partitions, where there is anything to commit: whoever leaves does not wait for the interval.
+    /// A commit of these partitions, where there is anything to commit: what leaves does not wait for the interval.
     pub(crate) fn begin(
         &mut self,
         partitions: &mut Partitions,

@@ -1,7 +1,7 @@
 //! When is a note written, what does it say, and when does one count?
 //!
 //! While a classic group rebalances its coordinator takes no commit of a member that waits with it; all that is settled
-//! meanwhile would be repeated if that member died. That a record is settled is a fact, whoever tells it and when: no
+//! meanwhile would be repeated if that member died. That a record is settled is a fact, whichever member tells it and when: no
 //! membership is needed to tell it. So it is noted in a group of its own that never has a member, while the group's own
 //! commits are refused or late.
 
