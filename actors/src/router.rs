@@ -1,5 +1,5 @@
-//! `RouterActor`: dispatches each batch by topic to the actors of the handlers. Its state is the batch in hand,
-//! which outlives it.
+//! `RouterActor`: which handler does a record go to? It splits each batch by topic. Its state is the batch that it
+//! dispatches, which outlives it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,15 +11,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{self, Poll, ready};
 
 use crate::escalation::Escalation;
-use crate::handler::{Look, Sweep, Work};
+use crate::handler::Work;
 use crate::record::RecordBatch;
 use crate::status::Vitals;
 use crate::supervisor::{Care, supervise};
 use actix::dev::RecipientRequest;
-use actix::fut::{ActorFuture, ActorFutureExt as _};
-use actix::{
-    Actor, Addr, AsyncContext as _, Context, Handler, MailboxError, Message, Recipient, Supervised, WrapFuture as _,
-};
+use actix::fut::ActorFuture;
+use actix::{Actor, Addr, AsyncContext as _, Context, Handler, MailboxError, Message, Recipient, Supervised};
 
 /// A batch from the consumer's thread.
 #[derive(Debug, Message)]
@@ -29,19 +27,8 @@ pub struct Deliver {
     pub batch: RecordBatch,
 }
 
-/// Where the records of a topic go.
-#[derive(Clone)]
-pub struct RouteTarget {
-    /// Takes the records.
-    pub work: Recipient<Work>,
-    /// Takes the order to give up what was not started of closed assignments.
-    pub sweep: Recipient<Sweep>,
-    /// Takes the question where a record is.
-    pub look: Recipient<Look>,
-}
-
 /// Topic -> handler; built once at the start, immutable.
-pub type RouteTable = HashMap<Arc<str>, RouteTarget>;
+pub type RouteTable = HashMap<Arc<str>, Recipient<Work>>;
 
 /// Dispatches by topic.
 pub struct RouterActor {
@@ -112,7 +99,7 @@ impl RouterParts {
                 self.escalation.raise(&format!("no route for topic {topic}"));
             }
             let work = Some(Work { batch: Arc::clone(batch), records });
-            Some(Piece { to: target?.work.clone(), work, request: None })
+            Some(Piece { to: target?.clone(), work, request: None })
         });
         pieces.collect()
     }
@@ -160,19 +147,6 @@ impl RouterActor {
     pub(crate) fn start(parts: RouterParts, care: Care) -> Addr<Self> {
         supervise(Self { parts }, care)
     }
-
-    fn sweep(&self, ctx: &mut Context<Self>) {
-        for target in self.parts.routes.values() {
-            let to = target.sweep.clone();
-            ctx.wait(to.send(Sweep).into_actor(self).map(move |sent, actor, _| actor.checked(sent, to.connected())));
-        }
-    }
-
-    fn checked(&self, sent: Result<(), MailboxError>, connected: bool) {
-        if let Err(error) = sent {
-            self.parts.check(connected, error);
-        }
-    }
 }
 
 impl Actor for RouterActor {
@@ -187,8 +161,6 @@ impl Actor for RouterActor {
 impl Supervised for RouterActor {
     fn restarting(&mut self, ctx: &mut Self::Context) {
         *self = Self { parts: self.parts.clone() };
-        // The message in hand may have been a sweep.
-        self.sweep(ctx);
         // What waits last is polled first: the rest of the batch in hand comes before all else.
         if self.parts.hand.borrow().is_full() {
             ctx.wait(Dispatch);
@@ -230,24 +202,5 @@ impl Handler<Deliver> for RouterActor {
         parts.vitals.passes("deliver");
         // The next message is taken when the handlers have this one: a handler that is behind slows the intake.
         ctx.wait(Dispatch);
-    }
-}
-
-impl Handler<Sweep> for RouterActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Sweep, ctx: &mut Self::Context) {
-        self.sweep(ctx);
-    }
-}
-
-impl Handler<Look> for RouterActor {
-    type Result = ();
-
-    fn handle(&mut self, look: Look, ctx: &mut Self::Context) {
-        if let Some(target) = self.parts.routes.get(&look.topic) {
-            let to = target.look.clone();
-            ctx.wait(to.send(look).into_actor(self).map(move |sent, actor, _| actor.checked(sent, to.connected())));
-        }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::kafka::MEASUREMENT_VALID;
+use delivery::member::stall::SlowCalls;
 use delivery::outcome::Outcome;
 use delivery::worker::Appetite;
 #[cfg(feature = "faults")]
@@ -25,6 +26,8 @@ pub struct HandlerCounters {
     delayed_dead_letters: AtomicUsize,
     /// Zero: everything; one: nothing; above: one record more, with the number of the request.
     appetite: AtomicU64,
+    // Locked by the actor and the consumer's thread some times a second.
+    slow_calls: Mutex<SlowCalls>,
 }
 
 impl HandlerCounters {
@@ -36,6 +39,7 @@ impl HandlerCounters {
             ended: Default::default(),
             delayed_dead_letters: AtomicUsize::default(),
             appetite: AtomicU64::default(),
+            slow_calls: Mutex::default(),
         }
     }
 
@@ -71,6 +75,16 @@ impl HandlerCounters {
             1 => Appetite::Nothing,
             number => Appetite::OneMore(number - 1),
         }
+    }
+
+    /// Its calls that have run for long.
+    #[must_use]
+    pub fn slow_calls(&self) -> SlowCalls {
+        self.slow_calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_slow_calls(&self, calls: SlowCalls) {
+        *self.slow_calls.lock().unwrap_or_else(PoisonError::into_inner) = calls;
     }
 }
 

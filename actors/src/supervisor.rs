@@ -6,9 +6,11 @@ mod care;
 mod commands;
 mod orders;
 mod pulse;
+mod ward;
 
 pub(crate) use actor::supervise;
-pub(crate) use care::{Care, Forgives, seed};
+pub(crate) use care::{Care, random, seed};
 pub(crate) use commands::{Commands, Requester};
 pub(crate) use orders::{Order, Orders, Report, Verb};
 pub(crate) use pulse::Pulses;
+pub(crate) use ward::Ward;

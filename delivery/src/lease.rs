@@ -1,6 +1,6 @@
 //! Until when may the handlers act on what this member holds, and has something of it gone?
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
@@ -14,7 +14,6 @@ pub struct Lease {
     origin: Instant,
     /// Nanoseconds after `origin`.
     until: AtomicU64,
-    held: AtomicBool,
     /// How often the standing of an assignment changed.
     changes: AtomicU64,
     /// Workers to wake at the next change. Locked at a change and when a worker goes to sleep.
@@ -25,13 +24,7 @@ impl Lease {
     /// A lease that has ended.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self {
-            origin: now,
-            until: AtomicU64::new(0),
-            held: AtomicBool::new(false),
-            changes: AtomicU64::new(0),
-            waiting: Mutex::default(),
-        }
+        Self { origin: now, until: AtomicU64::new(0), changes: AtomicU64::new(0), waiting: Mutex::default() }
     }
 
     /// It holds until then. Where it had ended, whoever waits for it is woken.
@@ -66,17 +59,6 @@ impl Lease {
     #[inline]
     pub fn holds_at(&self, now_ns: u64) -> bool {
         now_ns < self.until.load(Ordering::Acquire)
-    }
-
-    /// Nothing more is started while it is held; what was started goes on.
-    pub fn hold(&self, held: bool) {
-        self.held.store(held, Ordering::Relaxed);
-    }
-
-    /// Whether nothing more is to be started.
-    #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
     }
 
     /// Assignments were closed or ended. Called after that and before the lease is renewed, so that whoever finds the lease

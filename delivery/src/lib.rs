@@ -10,6 +10,7 @@ pub mod lease;
 pub mod member;
 pub mod now;
 pub mod outcome;
+pub mod partition;
 pub mod rng;
 pub mod sabotage;
 pub mod worker;

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use delivery::progress_codec::{MAX_METADATA_BYTES, decode, encode};
+use delivery::member::progress::codec::{MAX_METADATA_BYTES, decode, encode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (i64, &str, Vec<(u16, u16)>)| {

@@ -1,10 +1,11 @@
-//! A seeded world around the pure decisions of `kafka_actors::delivery`: partitions, a group, members that crash, freeze and
-//! come back, handlers that fail, panic and hang, commits that are late, lost or refused. A history checks what is promised.
+//! A seeded world around the shipped state machines of `delivery`: partitions, a group, members that crash, freeze, fail and
+//! come back, operators who stop, start and pause them and set offsets, logs that go back, handlers that fail, panic and
+//! hang, commits that are late, lost or refused. A history checks what is promised.
 //!
 //! The same seed gives the same run, step by step: the trace's hash is in the report.
 
 mod history;
-mod member;
+mod process;
 mod report;
 mod rng;
 mod sabotage;
@@ -12,17 +13,15 @@ mod world;
 
 pub use history::Violation;
 pub use report::Report;
-pub use sabotage::Sabotage;
+pub use sabotage::{SABOTAGES, Sabotage, is_meant_by};
 
 /// Runs the world of a seed to its end.
 ///
 /// # Errors
 /// The first promise that was broken.
 pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<Report, Violation> {
-    let shipped = match sabotage {
-        Some(Sabotage::Shipped(shipped)) => Some(shipped),
-        _ => None,
-    };
-    delivery::sabotage::set(shipped);
-    world::World::new(seed, sabotage).run()
+    delivery::sabotage::set(sabotage);
+    let ended = world::World::new(seed).run();
+    delivery::sabotage::set(None);
+    ended
 }

@@ -40,12 +40,32 @@ report! {
     taken: "partitions taken",
     /// Members that crashed.
     crashes: "crashes",
-    /// Consumers that began anew, with another client.
-    restarts: "consumers that began anew",
+    /// Clients and threads of consumers that failed.
+    consumer_failures: "failures of consumers",
+    /// Consumers that joined again, with another client.
+    rejoins: "consumers that joined again",
+    /// Consumers that failed beyond their budget.
+    consumer_trials: "trials of consumers",
+    /// Consumers that were given up.
+    members_given_up: "consumers given up",
+    /// Orders of operators to consumers that were done.
+    orders_done: "orders done",
+    /// Orders that something overtook.
+    orders_overtaken: "orders overtaken",
+    /// Partitions whose offset was set by hand.
+    set_by_hand: "offsets set by hand",
+    /// Logs that began again.
+    logs_reset: "logs that began again",
+    /// Assignments that began again with their log.
+    went_back: "assignments that began again with their log",
+    /// Commits that the client could not send.
+    unsent: "commits that could not be sent",
     /// Members that were told to stop.
     stops: "stops",
     /// Consumers' threads that had to wait.
     stalls: "stalls of a consumer's thread",
+    /// Handlers' actors that were blocked.
+    blocked: "blocked threads of handlers",
     /// Members that stood still.
     freezes: "freezes",
     /// Partitions that had a new owner when the old one thawed.
@@ -58,12 +78,10 @@ report! {
     losses: "losses heard",
     /// Commits that the broker refused, or whose answer was lost.
     failed_commits: "failed commits",
-    /// Notes that the broker took beside the group's commits.
+    /// Notes that the broker took in addition to the group's commits.
     notes: "notes",
     /// Partitions that went on from a note.
     recalled: "partitions that went on from a note",
-    /// Times that work was held because the broker did not confirm progress.
-    holds: "holds of all work",
     /// Answers that were stale.
     stale_answers: "stale answers",
     /// Times that a partition was held although there were credits.

@@ -23,6 +23,11 @@ impl Rng {
         self.next() % 100 < chance
     }
 
+    /// A number in 0..1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        self.0.unit()
+    }
+
     /// One of them, if there is one.
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
         if from.is_empty() { None } else { Some(from[self.below(from.len())]) }

@@ -1,157 +1,28 @@
-//! `KafkaConsumerActor`: feeds the router. It owns the thread that polls Kafka, the frontier and the commits.
+//! Who owns the thread that polls Kafka? `KafkaConsumerActor`, which feeds the router by it.
 
-mod anew;
-mod hold;
-mod membership;
-mod notes;
-mod orders;
-mod outside;
-mod poll;
-mod rebalance;
-mod report;
-mod room;
-mod stall;
-mod take_in;
+mod carry_out;
+mod events;
+mod ingest;
+mod parts;
+mod status;
+mod thread;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
-use std::time::Duration;
+use std::sync::mpsc::Receiver;
 
-use actix::{Actor, Addr, Context, Recipient, Supervised};
-use tokio::sync::oneshot;
+use actix::{Actor, Addr, Context, Supervised};
 
-use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE, Escalation};
+use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE};
 use crate::guard::guarded;
-use crate::handler::{Look, Sweep};
-use crate::journal::{Failed, Journal};
-use crate::kafka::{KafkaConfig, Source, SourceError};
-use crate::record::BatchPool;
-use crate::router::Deliver;
-use crate::status::{ActorState, ConsumerBoard, ConsumerState, HandlerCounters, Vitals};
+use crate::journal::Failed;
+use crate::kafka::SourceError;
+use crate::status::{ActorState, ConsumerState, Vitals};
 use crate::supervisor::{Care, supervise};
-use delivery::answer::Answer;
-use delivery::lease::Lease;
-use poll::PollLoop;
-
-/// Limits and intervals of the consumer.
-#[derive(Clone, Copy, Debug)]
-pub struct ConsumerConfig {
-    /// Records on their way at once.
-    pub max_in_flight_records: usize,
-    /// Bytes on their way at once.
-    pub max_in_flight_bytes: usize,
-    /// Between commits while there is something to commit. A commit costs the broker some milliseconds.
-    pub commit_interval: Duration,
-    /// How long leaving partitions wait for what was started.
-    pub drain_deadline: Duration,
-    /// The same where an operator stops the consumer or has it join anew.
-    pub stop_deadline: Duration,
-}
-
-/// Everything the consumer needs.
-pub struct ConsumerParts {
-    /// How to speak to Kafka.
-    pub kafka: KafkaConfig,
-    /// Limits and intervals.
-    pub config: ConsumerConfig,
-    /// The topics of the route table, their handlers' names, and how these stand.
-    pub routes: Vec<(String, &'static str, Arc<HandlerCounters>)>,
-    /// Takes the batches.
-    pub router: Recipient<Deliver>,
-    /// Takes the order to give up what was not started.
-    pub sweep: Recipient<Sweep>,
-    /// Takes the question where a record is.
-    pub look: Recipient<Look>,
-    /// Says to the handlers whether they may act.
-    pub lease: Arc<Lease>,
-    /// Batches that were sent to the router and not taken by it yet.
-    pub waiting: Arc<AtomicUsize>,
-    /// Memory of the batches.
-    pub pool: BatchPool,
-    /// The answers of the handlers.
-    pub answers: Receiver<Vec<Answer>>,
-    /// Where the status goes.
-    pub board: Arc<ConsumerBoard>,
-    /// Raised when the consumer cannot go on.
-    pub escalation: Escalation,
-    /// Journal of the service.
-    pub journal: Journal,
-    /// Decides how soon the thread begins anew after a panic.
-    pub(crate) care: Care,
-    /// The actor's own, which stands stopped where its thread does.
-    pub(crate) actor: Arc<Vitals>,
-    /// Whom records go through besides their handlers: where an operator has stopped one, frontiers stand by his will.
-    pub(crate) needed: [Arc<Vitals>; 2],
-}
-
-impl ConsumerParts {
-    /// Makes a client, which joins the group.
-    fn open_source(&self) -> Result<Source, SourceError> {
-        let topics: Vec<&str> = self.routes.iter().map(|(topic, ..)| topic.as_str()).collect();
-        Source::open(&self.kafka, &topics, &self.journal)
-    }
-}
-
-/// What the consumer's thread is told.
-#[derive(Debug)]
-pub enum Command {
-    /// Finish what was started, commit, leave the group.
-    Drain {
-        /// How long to wait for what was started.
-        deadline: Duration,
-        /// Told when that is done.
-        done: oneshot::Sender<()>,
-    },
-    /// Pause a topic, or end its pause.
-    PauseTopic {
-        /// The topic.
-        topic: String,
-        /// Which of the two.
-        paused: bool,
-        /// Told how many partitions of it this member has.
-        done: oneshot::Sender<usize>,
-    },
-}
-
-/// Reaches the consumer's thread, also before it has started: it then obeys when it does. A clone reaches the same.
-#[derive(Clone, Debug)]
-pub struct ConsumerControl {
-    commands: Sender<Command>,
-}
-
-impl ConsumerControl {
-    /// A control, and what the thread takes from it.
-    #[must_use]
-    pub fn new() -> (Self, Receiver<Command>) {
-        let (commands, taken) = mpsc::channel();
-        (Self { commands }, taken)
-    }
-
-    /// Has the thread finish what was started for up to `deadline`, commit, and leave the group; waits until it has, or until
-    /// it has ended otherwise. The order stands also when that is not awaited.
-    pub(crate) fn drain(&self, deadline: Duration) -> impl Future<Output = ()> + use<> {
-        let (done, drained) = oneshot::channel();
-        // A thread that ended has nothing to drain; then `done` is dropped and the wait below is over.
-        let _ = self.commands.send(Command::Drain { deadline, done });
-        async move {
-            let _ = drained.await;
-        }
-    }
-
-    /// Pauses a topic, or ends its pause: for all of its partitions that this member has or gets, until it is told
-    /// otherwise or the process ends. What was read before is handled. The order stands also when the answer, the
-    /// number of partitions that the member has of it, is not awaited; there is none from a thread that has ended.
-    pub fn pause_topic(&self, topic: &str, paused: bool) -> impl Future<Output = Option<usize>> + use<> {
-        let (done, told) = oneshot::channel();
-        // A thread that ended reads nothing; then `done` is dropped and nobody waits.
-        let _ = self.commands.send(Command::PauseTopic { topic: topic.to_owned(), paused, done });
-        async move { told.await.ok() }
-    }
-}
+use delivery::member::effect::End;
+pub use parts::{Command, ConsumerConfig, ConsumerControl, ConsumerParts};
+use thread::ConsumerThread;
 
 /// Owns the thread that polls Kafka. The thread outlives a panic of the actor.
 pub struct KafkaConsumerActor {
@@ -190,16 +61,18 @@ impl Actor for KafkaConsumerActor {
         self.parts.vitals.passes("started");
         let Some((parts, commands)) = self.parts.thread.take() else { return };
         let (escalation, journal, board) = (parts.escalation.clone(), parts.journal.clone(), Arc::clone(&parts.board));
-        parts.care.made(false);
-        let vitals = Arc::clone(parts.care.vitals());
-        let thread = thread::Builder::new().name("kafka-consumer".to_owned());
+        parts.ward.made(false, false);
+        let vitals = Arc::clone(parts.ward.vitals());
+        let thread = std::thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = thread.spawn({
             let escalation = escalation.clone();
             move || {
-                let ended = guarded(|| PollLoop::run(parts, &commands));
+                let ended = guarded(|| ConsumerThread::run(parts, &commands));
                 let (error, exit_code) = match ended {
-                    Ok(Ok(())) => return,
+                    // Who is given up has raised that.
+                    Ok(Ok(End::Stopped { .. } | End::GivenUp)) => return,
                     // Started again it would push the other out in its turn.
+                    Ok(Ok(End::Fenced(error))) => (error, EXIT_CONFIG),
                     Ok(Err(error @ SourceError::Fenced)) => (error.to_string(), EXIT_CONFIG),
                     Ok(Err(error)) => (error.to_string(), EXIT_SOFTWARE),
                     Err(panicked) => (panicked.to_string(), EXIT_SOFTWARE),

@@ -17,7 +17,6 @@ use super::entry::{Entry, compact};
 use super::in_flight::Share;
 use super::invoke::{Invoke, Run};
 use super::letters::{Letters, Written};
-use super::look::Look;
 use crate::escalation::Escalation;
 use crate::event::Event;
 use crate::guard::{Panicked, dropped, guarded, guarded_future};
@@ -29,6 +28,7 @@ use crate::status::{ActorState, HandlerCounters};
 use crate::supervisor::{Care, Commands, Order, Orders, Report, Verb, seed, supervise};
 use delivery::answer::Answers;
 use delivery::lease::Lease;
+use delivery::member::stall::SlowCalls;
 use delivery::now::Now;
 use delivery::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
 use delivery::worker::restart_budget::RestartPolicy;
@@ -43,11 +43,6 @@ pub struct Work {
     /// Their indices in it.
     pub records: Vec<u32>,
 }
-
-/// Look for assignments that are closed.
-#[derive(Clone, Copy, Debug, actix::Message)]
-#[rtype(result = "()")]
-pub struct Sweep;
 
 /// What a handler's actor works with.
 pub(crate) struct HandlerContext {
@@ -71,14 +66,14 @@ type Call<I> = (Rc<I>, Run<Event<<I as Invoke>::Event>>);
 ///
 /// Its worker survives a panic of the handler, and the worker's records survive a panic of the actor itself.
 pub(crate) struct HandlerActor<I: Invoke> {
-    pub(super) name: &'static str,
+    name: &'static str,
     restart: RestartPolicy,
     context: HandlerContext,
     share: Share,
     producer: Producer,
     factory: Rc<dyn Fn() -> I>,
     handler: Option<Rc<I>>,
-    pub(super) worker: Worker<Entry>,
+    worker: Worker<Entry>,
     /// Records of one batch that came, of which the first are with the worker.
     arrived: Option<(Work, usize)>,
     calls: Box<dyn Polled<CallId, Call<I>, Called>>,
@@ -89,6 +84,8 @@ pub(crate) struct HandlerActor<I: Invoke> {
     /// Is told when a handler that is stopped has no call in flight any more.
     stopping: Option<Report>,
     last_panic: Option<Panicked>,
+    /// Whether there were slow calls when it told last.
+    tells_slow_calls: bool,
     clock: Clock,
     /// Records that came and went since waiting ones were compacted.
     since_compacted: usize,
@@ -123,6 +120,7 @@ impl<I: Invoke> HandlerActor<I> {
             alarm: None,
             stopping: None,
             last_panic: None,
+            tells_slow_calls: false,
             since_compacted: 0,
             ended: [0; Outcome::ALL.len()],
         }
@@ -373,6 +371,11 @@ impl<I: Invoke> HandlerActor<I> {
         counters.vitals().set_depth(self.worker.queued(), self.worker.running());
         counters.vitals().set_state(self.state());
         counters.set_feeding(self.worker.appetite(), self.worker.delayed_letters());
+        let slow = self.worker.slow_calls(&self.clock.now);
+        if self.tells_slow_calls || !slow.is_empty() {
+            self.tells_slow_calls = !slow.is_empty();
+            counters.set_slow_calls(SlowCalls { calls: slow, is_full: self.worker.is_full() });
+        }
         let collected = self.worker.answers();
         if !collected.is_empty() {
             self.since_compacted += collected.len();
@@ -492,22 +495,5 @@ impl<I: Invoke> actix::Handler<Work> for HandlerActor<I> {
         self.arrived = Some((work, 0));
         self.take_arrived();
         // `Advance` is polled after each message.
-    }
-}
-
-impl<I: Invoke> actix::Handler<Sweep> for HandlerActor<I> {
-    type Result = ();
-
-    fn handle(&mut self, _: Sweep, _: &mut Self::Context) {
-        // `Advance` is polled after each message.
-    }
-}
-
-impl<I: Invoke> actix::Handler<Look> for HandlerActor<I> {
-    type Result = ();
-
-    fn handle(&mut self, look: Look, _: &mut Self::Context) {
-        // A consumer's thread that is gone wants to know nothing.
-        let _ = look.found.send(self.find(look.place));
     }
 }

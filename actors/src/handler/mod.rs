@@ -6,15 +6,13 @@ mod entry;
 mod in_flight;
 mod invoke;
 mod letters;
-mod look;
 
 use std::future::Future;
 
+pub use actor::Work;
 pub(crate) use actor::{HandlerActor, HandlerContext};
-pub use actor::{Sweep, Work};
 pub(crate) use in_flight::{InFlight, Share};
 pub(crate) use invoke::{Each, InBatches, Invoke};
-pub use look::{Found, Look, Place, Whereabouts};
 
 use crate::event::{Contract, Event};
 use delivery::outcome::HandlerResult;

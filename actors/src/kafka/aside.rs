@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::ffi::OwnedMessage;
-use super::source::{Message, TopicPartition};
+use super::source::Message;
+use delivery::partition::TopicPartition;
 
 /// Records set aside at once, and their bytes: a partition comes in runs of what one fetch brought, so this is the runs of
 /// some partitions. Beyond it nothing is read until one of them takes more, or is paused.

@@ -11,9 +11,10 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::reach::Reach;
-use super::source::{SourceEvent, TopicPartition};
+use super::source::SourceEvent;
 use super::statistics::{PartitionStatistics, Statistics};
 use crate::journal::{ClientError, ClientLog, Journal};
+use delivery::partition::TopicPartition;
 
 /// Turns callbacks, which run inside the poll, into events. It decides nothing.
 pub(super) struct SourceContext {

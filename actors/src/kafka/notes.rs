@@ -10,8 +10,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::config::{Broker, KafkaConfig};
 use super::ffi::QueuedConsumer;
-use super::offsets::{CommitAnswer, PartitionOffset, commit, commit_answers, committed};
-use super::source::{SourceError, TopicPartition};
+use super::offsets::{CommitAnswer, commit, commit_answers, committed};
+use super::source::SourceError;
+use delivery::partition::{PartitionOffset, TopicPartition};
 
 /// A client of the group `<group>.progress`.
 pub struct Notes {

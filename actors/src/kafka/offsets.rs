@@ -7,20 +7,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ffi::QueuedConsumer;
-use super::source::TopicPartition;
-
-/// An offset of a partition, as it is committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionOffset {
-    /// Topic.
-    pub topic: String,
-    /// Partition number.
-    pub partition: i32,
-    /// Offset.
-    pub offset: i64,
-    /// What is committed with it; ASCII.
-    pub metadata: String,
-}
+use delivery::member::Taken;
+use delivery::partition::{PartitionOffset, TopicPartition};
 
 /// The broker's answer for one partition of a commit.
 #[derive(Debug)]
@@ -31,6 +19,17 @@ pub struct CommitAnswer {
     pub partition: TopicPartition,
     /// Why it was refused.
     pub error: Option<RDKafkaErrorCode>,
+}
+
+impl CommitAnswer {
+    /// What it says of the commit.
+    pub(crate) fn taken(&self) -> Taken {
+        match self.error {
+            None => Taken::Yes,
+            Some(error) if is_surely_refused(error) => Taken::No,
+            Some(_) => Taken::Unknown,
+        }
+    }
 }
 
 pub(super) fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
@@ -60,8 +59,8 @@ pub(super) fn committed<C: ConsumerContext>(
     Ok(known.collect())
 }
 
-/// Whether an error of a commit says that the broker did not take it. Of all others nobody knows.
-pub(crate) fn is_surely_refused(error: RDKafkaErrorCode) -> bool {
+/// Whether an error of a commit says that the broker did not take it. All others say nothing.
+fn is_surely_refused(error: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         error,

@@ -13,18 +13,11 @@ use super::aside::SetAside;
 use super::config::KafkaConfig;
 use super::context::SourceContext;
 use super::ffi::{QueuedConsumer, RawMessage};
-use super::offsets::{CommitAnswer, PartitionOffset, commit, commit_answers, committed, list_of};
+use super::offsets::{CommitAnswer, commit, commit_answers, committed, list_of};
 use crate::journal::{ClientError, Journal};
 use crate::record::RawRecord;
-
-/// A partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicPartition {
-    /// Topic.
-    pub topic: String,
-    /// Partition number.
-    pub partition: i32,
-}
+use delivery::member::Failure;
+use delivery::partition::{PartitionOffset, TopicPartition};
 
 /// What happened besides records.
 #[derive(Debug)]
@@ -72,6 +65,18 @@ pub enum SourceError {
         /// Partition.
         partition: i32,
     },
+}
+
+impl SourceError {
+    /// What it is to the member.
+    pub(crate) fn failure(&self) -> Failure {
+        let cause = self.to_string();
+        match self {
+            Self::Fenced => Failure::Fenced(cause),
+            Self::Unreleased => Failure::Unreleased(cause),
+            Self::Open(_) | Self::Fatal(_) | Self::Astray { .. } => Failure::Client(cause),
+        }
+    }
 }
 
 /// One record as it comes off the queue.
@@ -312,12 +317,6 @@ impl Source {
     /// Begins to leave the group: what is assigned comes back as [`SourceEvent::Revoked`].
     pub fn leave(&mut self) {
         self.consumer.consumer().unsubscribe();
-    }
-
-    /// Whether nothing is assigned.
-    #[must_use]
-    pub fn is_unassigned(&self) -> bool {
-        self.consumer.consumer().assignment().is_ok_and(|assigned| assigned.count() == 0)
     }
 }
 

@@ -6,7 +6,7 @@ use super::route::{Route, SHARD, path_of};
 use crate::escalation::Escalation;
 use crate::journal::Journal;
 use crate::status::{ActorTree, HandlerCounters};
-use crate::supervisor::{Care, Commands, Forgives};
+use crate::supervisor::{Care, Commands, Ward};
 use delivery::worker::restart_budget::RestartPolicy;
 
 /// Whom to tell of actors, and how often they may be started again.
@@ -25,6 +25,12 @@ impl Supervise {
         Self { commands: Commands::new(journal.clone()), tree, policy, journal, escalation }
     }
 
+    /// What is told of the thread with that path, which obeys operators.
+    fn ward(&self, path: &str) -> Ward {
+        let vitals = self.tree.add(path.to_owned(), self.policy.window);
+        Ward::new(vitals, self.journal.clone(), self.escalation.clone()).obeying(&self.commands)
+    }
+
     /// For the actor with that path, which obeys operators.
     pub(super) fn care(&self, path: &str) -> Care {
         let vitals = self.tree.add(path.to_owned(), self.policy.window);
@@ -38,15 +44,15 @@ pub(super) struct Cares {
     pub(super) producer: Care,
     pub(super) router: Care,
     pub(super) consumer: Care,
-    pub(super) thread: Care,
+    pub(super) thread: Ward,
 }
 
 impl Cares {
     pub(super) fn of(supervise: &Supervise) -> Self {
         let care = |actor: &str| supervise.care(&format!("{SHARD}/{actor}"));
         let [producer, router, consumer] = ["producer", "router", "consumer"].map(care);
-        // Its restart is a rebalance.
-        let thread = care("consumer/thread").forgives(Forgives::AfterWindow);
+        // What is decided about it is decided in `delivery::member`.
+        let thread = supervise.ward(&format!("{SHARD}/consumer/thread"));
         // The actor alone has nothing to do: who stops the consumer wants nothing to be consumed.
         supervise.commands.stops_with(consumer.vitals(), thread.vitals());
         Self { producer, router, consumer, thread }

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::handler::{BatchHandler, Each, Handler, HandlerActor, HandlerContext, InBatches, Invoke, Share};
+use actix::Recipient;
+
+use crate::handler::{BatchHandler, Each, Handler, HandlerActor, HandlerContext, InBatches, Invoke, Share, Work};
 use crate::producer::Producer;
-use crate::router::RouteTarget;
 use delivery::worker::WorkerPolicy;
 use delivery::worker::lanes::Unkeyed;
 use delivery::worker::restart_budget::RestartPolicy;
@@ -14,7 +15,7 @@ use delivery::worker::retry::RetryPolicy;
 /// The one shard in the paths of its actors.
 pub(super) const SHARD: &str = "shard-0";
 
-pub(super) type StartHandler = Box<dyn FnOnce(&Producer, HandlerContext, Share) -> RouteTarget + Send>;
+pub(super) type StartHandler = Box<dyn FnOnce(&Producer, HandlerContext, Share) -> Recipient<Work> + Send>;
 
 /// A topic and the handler that its events go to.
 pub struct Route {
@@ -76,11 +77,7 @@ impl Route {
                 let (own, producer) = (producer.clone(), producer.clone());
                 let factory = Rc::new(move || make(&own));
                 let actor = HandlerActor::new(handler, policy, restart, context, share, producer, factory).supervised();
-                RouteTarget {
-                    work: actor.clone().recipient(),
-                    sweep: actor.clone().recipient(),
-                    look: actor.recipient(),
-                }
+                actor.recipient()
             })
         };
         Self {

@@ -1,84 +1,57 @@
-//! What a supervisor knows of the one it cares for: its failures, its budget, and whom to tell.
+//! What does a supervisor decide for the actor or client that it cares for?
 
 use std::sync::Arc;
-use std::task::{self, Poll, Waker};
+use std::task;
 use std::time::{Duration, Instant};
 
-use super::{Commands, Order, Orders};
+use super::{Commands, Order, Ward};
 use crate::escalation::Escalation;
 use crate::guard::Panicked;
-use crate::journal::{ActorEscalated, ActorFailed, ActorRecovered, Journal};
-use crate::status::{ActorState, Vitals};
-use delivery::worker::restart_budget::{RestartBudget, RestartPolicy, Verdict};
+use crate::journal::Journal;
+use crate::status::Vitals;
+use delivery::worker::restart_budget::{RestartBudget, RestartPolicy};
 
-/// When failures are forgiven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Forgives {
-    /// When something has been handled since.
-    OnceHandled,
-    /// When there was none for as long as the budget's window: a restart costs too much for it to become a habit.
-    AfterWindow,
-}
-
-/// Decides about one actor, thread or client, and tells what it decides.
+/// Decides about one actor or client, and tells what it decides. Failures are forgiven when something has been handled since.
 pub(crate) struct Care {
-    vitals: Arc<Vitals>,
+    ward: Ward,
     budget: RestartBudget,
-    journal: Journal,
-    escalation: Escalation,
-    forgives: Forgives,
-    window: Duration,
-    /// When it failed last, and what it had handled by then; where that is not forgiven.
-    troubled: Option<(Instant, u64)>,
-    /// What operators order it, where it obeys any.
-    orders: Option<Orders>,
+    /// What it had handled when it failed last; where that is not forgiven.
+    troubled: Option<u64>,
 }
 
 impl Care {
     pub(crate) fn new(vitals: Arc<Vitals>, policy: RestartPolicy, journal: Journal, escalation: Escalation) -> Self {
-        let (budget, forgives) = (RestartBudget::new(policy), Forgives::OnceHandled);
-        Self { vitals, budget, journal, escalation, forgives, window: policy.window, troubled: None, orders: None }
-    }
-
-    pub(crate) fn forgives(self, forgives: Forgives) -> Self {
-        Self { forgives, ..self }
+        Self { ward: Ward::new(vitals, journal, escalation), budget: RestartBudget::new(policy), troubled: None }
     }
 
     /// It obeys what operators order.
-    pub(crate) fn obeying(mut self, commands: &Commands) -> Self {
-        self.orders = Some(commands.obeyed_by(&self.vitals));
-        self
+    pub(crate) fn obeying(self, commands: &Commands) -> Self {
+        Self { ward: self.ward.obeying(commands), ..self }
     }
 
     /// The next order, if there is one that can be done as it stands. Failures before it are forgiven.
     pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Order> {
-        while let Poll::Ready(Some(Order { verb, report })) = self.orders.as_mut()?.poll_recv(cx) {
-            if let Some(why) = verb.refused_in(self.vitals.state()) {
-                report.failed(why);
-                continue;
-            }
-            self.troubled = None;
-            self.budget.succeeded();
-            return Some(Order { verb, report });
-        }
-        None
+        let order = self.ward.ordered(cx)?;
+        self.troubled = None;
+        self.budget.succeeded();
+        Some(order)
     }
 
-    /// The same for a thread, which looks now and then and is woken by nobody.
+    /// The same for a thread, which looks now and then and is not woken.
     pub(crate) fn order(&mut self) -> Option<Order> {
-        self.ordered(&mut task::Context::from_waker(Waker::noop()))
+        self.ordered(&mut task::Context::from_waker(task::Waker::noop()))
     }
 
     /// An operator stopped it.
     pub(crate) fn stopped(&self) {
-        self.vitals.set_state(ActorState::StoppedByOperator);
+        self.ward.stopped();
     }
 
     pub(crate) fn vitals(&self) -> &Arc<Vitals> {
-        &self.vitals
+        self.ward.vitals()
     }
 
-    /// It panicked: the pause before it is to be made anew, or `None` where there is no hope; that is raised then.
+    /// It panicked: the pause before it is restarted, or `None` where there is no hope; that is raised then.
     pub(crate) fn panicked(&mut self, panicked: &Panicked) -> Option<Duration> {
         self.fell(&panicked.to_string(), panicked.place.clone())
     }
@@ -86,51 +59,24 @@ impl Care {
     /// It cannot go on as it is: the same.
     pub(crate) fn fell(&mut self, cause: &str, place: Option<String>) -> Option<Duration> {
         self.look();
-        self.vitals.fell(cause.to_owned(), place);
-        let now = Instant::now();
-        self.troubled = Some((now, self.vitals.handled()));
-        let actor = self.vitals.path();
-        match self.budget.failed(now, random()) {
-            Verdict::Restart { after: pause } => {
-                self.journal.write(ActorFailed { actor, cause, pause });
-                self.vitals.set_state(ActorState::BackingOff);
-                Some(pause)
-            }
-            Verdict::Probe { after: pause } => {
-                self.journal.write(ActorEscalated { actor, cause, pause });
-                self.vitals.set_state(ActorState::Escalated);
-                Some(pause)
-            }
-            Verdict::GiveUp => {
-                self.vitals.set_state(ActorState::Failed);
-                self.escalation.raise(&format!("{actor} does not come back: {cause}"));
-                None
-            }
-        }
+        self.troubled = Some(self.vitals().handled());
+        let verdict = self.budget.failed(Instant::now(), random());
+        self.ward.failed(verdict, cause, place);
+        verdict.pause()
     }
 
     /// It was made.
     pub(crate) fn made(&self, anew: bool) {
-        let state = if self.budget.is_escalated() { ActorState::Probing } else { ActorState::Running };
-        self.vitals.made(state, anew);
+        self.ward.made(self.budget.is_escalated(), anew);
     }
 
     /// To be called now and then while it works: forgives its failures when it is time.
     pub(crate) fn look(&mut self) {
-        let forgiven = self.troubled.is_some_and(|(at, handled)| match self.forgives {
-            Forgives::OnceHandled => self.vitals.handled() > handled,
-            Forgives::AfterWindow => at.elapsed() >= self.window,
-        });
-        if forgiven {
-            self.worked();
-        }
-    }
-
-    fn worked(&mut self) {
-        self.troubled = None;
-        if self.budget.succeeded() {
-            self.vitals.set_state(ActorState::Running);
-            self.journal.write(ActorRecovered { actor: self.vitals.path() });
+        if self.troubled.is_some_and(|handled| self.vitals().handled() > handled) {
+            self.troubled = None;
+            if self.budget.succeeded() {
+                self.ward.recovered();
+            }
         }
     }
 }
@@ -149,6 +95,7 @@ pub(crate) fn random() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::ActorState;
 
     #[test]
     fn failures_are_forgiven_when_something_was_handled_since_and_raised_when_no_probe_helped() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use delivery::member::{note, progress_codec};
+use delivery::member::progress::{codec, name};
 
 use crate::kcat::Record;
 
@@ -63,8 +63,8 @@ impl Groups {
                 }
                 let metadata = if version >= 4 { value.compact_text()? } else { value.text()? };
                 let at_ms = value.long()?;
-                let progress = note::progress_of(&metadata).unwrap_or(&metadata);
-                let settled_above = match progress_codec::decode(offset, progress) {
+                let progress = name::progress_of(&metadata).unwrap_or(&metadata);
+                let settled_above = match codec::decode(offset, progress) {
                     Ok(runs) => runs,
                     Err(error) => return Some(Err(format!("{group}: metadata at {topic}/{partition}: {error}"))),
                 };
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn commits_of_every_format_are_read() {
-        let metadata = progress_codec::encode(7, [9..11, 12..13].into_iter(), 100);
+        let metadata = codec::encode(7, [9..11, 12..13].into_iter(), 100);
         let length = u8::try_from(metadata.len()).unwrap();
         let begin = |version: u8| [&[0, version][..], &7_i64.to_be_bytes()].concat();
         let one = [&begin(1)[..], &[0, length], metadata.as_bytes(), &99_i64.to_be_bytes(), &[0; 8]].concat();

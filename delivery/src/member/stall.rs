@@ -1,15 +1,89 @@
-//! The stall watch-dog: which frontiers stand still although there is something to do.
+//! Which frontiers do not move although there is something to do, and what do they wait for?
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A frontier that stands still for so long is suspicious.
-pub const STALL_AFTER: Duration = Duration::from_secs(10);
+use crate::member::assigned::Assigned;
+use crate::member::partitions::{Measured, Partitions};
 
-/// Remembers since when each frontier stands where it stands.
+/// A frontier that does not move for so long is suspicious.
+pub const STALL_AFTER: Duration = Duration::from_secs(10);
+/// A call is slow when it has run for so long.
+pub const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// Slow calls of a handler that are named.
+pub const MAX_SLOW_CALLS: usize = 16;
+
+/// A call to a handler that has run for more than [`SLOW_AFTER`], named by its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowCall {
+    /// Slot of the record's assignment.
+    pub slot: u32,
+    /// Epoch of the record's assignment.
+    pub epoch: u32,
+    /// Offset of the record.
+    pub offset: i64,
+    /// Its key as text.
+    pub key: Option<String>,
+    /// When the call began.
+    pub since: Instant,
+}
+
+/// The slow calls of a handler.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlowCalls {
+    /// The oldest first, [`MAX_SLOW_CALLS`] at most.
+    pub calls: Vec<SlowCall>,
+    /// Whether as many lanes run as may.
+    pub is_full: bool,
+}
+
+/// What a member cannot see by itself of what its records go through.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Whether a broker is reached. Without one nothing can come: that is told already.
+    pub reachable: bool,
+    /// Whether an operator stopped something that all records go through: then frontiers do not move by his will.
+    pub stopped: bool,
+    /// By topic.
+    pub handlers: Vec<HandlerView>,
+}
+
+/// What is seen of the handler of a topic.
+#[derive(Clone, Debug)]
+pub struct HandlerView {
+    /// Its topic.
+    pub topic: String,
+    /// Whether the thread of its actor turns.
+    pub turns: bool,
+    /// Its slow calls.
+    pub slow: SlowCalls,
+}
+
+/// A frontier that does not move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// The lowest unsettled offset.
+    pub offset: i64,
+    /// Its key as text, where its handler told.
+    pub key: Option<String>,
+    /// What it waits for.
+    pub why: &'static str,
+    /// For how long it has not moved.
+    pub still: Duration,
+}
+
+/// What has changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Begun(u32, Stall),
+    Over(u32, i64),
+}
+
+/// Remembers since when each frontier is where it is.
 #[derive(Debug, Default)]
-pub struct StallWatch {
-    still: HashMap<u32, Still>,
+pub(crate) struct StallWatch {
+    still: BTreeMap<u32, Still>,
+    known: BTreeMap<u32, Stall>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -19,82 +93,177 @@ struct Still {
     since: Instant,
 }
 
-/// A partition as it stands now.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading {
-    /// Its slot.
-    pub slot: u32,
-    /// Epoch of its assignment.
-    pub epoch: u32,
-    /// Its frontier; `None` before the first record.
-    pub position: Option<i64>,
-    /// Whether there is something to do: records on their way, or records that are not polled yet.
-    pub behind: bool,
-    /// Whether it has a good reason to stand: it is paused, or leaves.
-    pub excused: bool,
-}
-
 impl StallWatch {
-    /// Takes the readings of all partitions, and names those that stand still for too long, with how long.
-    pub fn look(&mut self, now: Instant, readings: &[Reading]) -> Vec<(u32, Duration)> {
-        self.still.retain(|slot, _| readings.iter().any(|reading| reading.slot == *slot));
-        let mut suspects = Vec::new();
-        for &Reading { slot, epoch, position, behind, excused } in readings {
+    /// Looks at all partitions, and gives what has changed.
+    pub(crate) fn look(&mut self, partitions: &Partitions, around: &Surroundings, now: Instant) -> Vec<Change> {
+        self.still.retain(|slot, _| partitions.get(*slot).is_some());
+        let mut stalls = BTreeMap::new();
+        for (assigned, measured) in partitions.with_measured() {
+            let (slot, epoch) = (assigned.slot(), assigned.assignment.epoch);
+            let position = assigned.frontier.position();
             let fresh = Still { epoch, position, since: now };
             let still = self.still.entry(slot).or_insert(fresh);
-            if still.epoch != epoch || still.position != position || !behind || excused {
+            if still.epoch != epoch || still.position != position || is_well(assigned, measured, around) {
                 *still = fresh;
             }
             let stands = now.saturating_duration_since(still.since);
-            if stands >= STALL_AFTER {
-                suspects.push((slot, stands));
+            if stands < STALL_AFTER {
+                continue;
+            }
+            match waits_for(assigned, around) {
+                Some((why, key)) => {
+                    let Some(offset) = position else { continue };
+                    stalls.insert(slot, Stall { offset, key, why, still: stands });
+                }
+                // Its record waits for its next attempt, a dead letter or a handler: the time begins again.
+                None => still.since = now,
             }
         }
-        suspects
+        self.changes(stalls)
     }
 
-    /// It stands for a good reason (its record waits for its next attempt): the time begins anew.
-    pub fn excuse(&mut self, slot: u32, now: Instant) {
-        if let Some(still) = self.still.get_mut(&slot) {
-            still.since = now;
+    fn changes(&mut self, stalls: BTreeMap<u32, Stall>) -> Vec<Change> {
+        let over = self.known.iter().filter(|(slot, _)| !stalls.contains_key(slot));
+        let mut changes: Vec<Change> = over.map(|(slot, stall)| Change::Over(*slot, stall.offset)).collect();
+        for (slot, stall) in &stalls {
+            let told = self.known.get(slot).is_some_and(|known| (known.offset, known.why) == (stall.offset, stall.why));
+            if !told {
+                changes.push(Change::Begun(*slot, stall.clone()));
+            }
         }
+        self.known = stalls;
+        changes
+    }
+
+    /// Nothing is assigned any more.
+    pub(crate) fn forget(&mut self) -> Vec<Change> {
+        self.still.clear();
+        self.changes(BTreeMap::new())
+    }
+
+    /// The stall of a slot.
+    pub(crate) fn of(&self, slot: u32) -> Option<&Stall> {
+        self.known.get(&slot)
+    }
+
+    /// Partitions whose frontier does not move.
+    pub(crate) fn count(&self) -> usize {
+        self.known.len()
+    }
+}
+
+/// Whether a frontier has nothing to do, or a good reason not to move.
+fn is_well(assigned: &Assigned, measured: Measured, around: &Surroundings) -> bool {
+    let in_flight = assigned.in_flight() > 0;
+    let unread = measured.high_watermark.zip(assigned.frontier.position()).is_some_and(|(high, at)| high > at);
+    let leaving = !assigned.assignment.is_open();
+    let nothing_comes = !around.reachable || assigned.hold.paused().is_some();
+    leaving || around.stopped || (!in_flight && (!unread || nothing_comes))
+}
+
+/// What a frontier that has not moved for too long waits for, with its record's key where that is known; `None` where it
+/// waits for a good reason.
+fn waits_for(assigned: &Assigned, around: &Surroundings) -> Option<(&'static str, Option<String>)> {
+    if assigned.in_flight() == 0 {
+        return Some(("nothing comes from the broker", None));
+    }
+    let handler = around.handlers.iter().find(|handler| *handler.topic == *assigned.assignment.topic)?;
+    if !handler.turns {
+        return Some(("its handler's thread does not turn", None));
+    }
+    let place = (assigned.slot(), assigned.assignment.epoch, assigned.frontier.position());
+    let slow = handler.slow.calls.iter().find(|call| (call.slot, call.epoch, Some(call.offset)) == place);
+    match slow {
+        Some(call) => Some(("its handler has not answered", call.key.clone())),
+        None if handler.slow.is_full && !handler.slow.calls.is_empty() => {
+            Some(("all that may run at once runs and does not end", None))
+        }
+        None => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::partition::TopicPartition;
 
-    const AT_42: Reading = Reading { slot: 3, epoch: 1, position: Some(42), behind: true, excused: false };
+    /// A partition with one record in flight at offset 42, and what is around it.
+    fn stuck() -> (Partitions, Surroundings) {
+        let mut partitions = Partitions::default();
+        let (slot, _) = partitions.assign("t", 0);
+        let _ = partitions.get_mut(slot).unwrap().frontier.track(42, 1);
+        let handler = HandlerView { topic: "t".to_owned(), turns: true, slow: SlowCalls::default() };
+        (partitions, Surroundings { reachable: true, stopped: false, handlers: vec![handler] })
+    }
 
-    fn stands(watch: &mut StallWatch, at: Instant, reading: Reading) -> bool {
-        !watch.look(at, &[reading]).is_empty()
+    fn call(partitions: &Partitions, offset: i64, since: Instant) -> SlowCall {
+        let assigned = partitions.get(0).unwrap();
+        SlowCall { slot: 0, epoch: assigned.assignment.epoch, offset, key: Some("key".to_owned()), since }
+    }
+
+    /// What is named after the time.
+    fn named(partitions: &Partitions, around: &Surroundings) -> Option<(&'static str, Option<String>)> {
+        let begin = Instant::now();
+        let mut watch = StallWatch::default();
+        assert_eq!(watch.look(partitions, around, begin), []);
+        assert_eq!(watch.look(partitions, around, begin + STALL_AFTER / 2), []);
+        watch.look(partitions, around, begin + STALL_AFTER);
+        watch.of(0).map(|stall| (stall.why, stall.key.clone()))
     }
 
     #[test]
     fn a_frontier_that_stands_still_with_something_to_do_is_named_until_it_moves() {
-        let begin = Instant::now();
-        let mut watch = StallWatch::default();
-        assert!(!stands(&mut watch, begin, AT_42));
-        assert!(!stands(&mut watch, begin + STALL_AFTER / 2, AT_42));
-        assert_eq!(watch.look(begin + STALL_AFTER, &[AT_42]), [(3, STALL_AFTER)]);
-        assert!(!stands(&mut watch, begin + STALL_AFTER, Reading { position: Some(43), ..AT_42 }));
+        let (mut partitions, mut around) = stuck();
+        let (begin, mut watch) = (Instant::now(), StallWatch::default());
+        around.handlers[0].slow.calls = vec![call(&partitions, 42, begin)];
+        assert_eq!(watch.look(&partitions, &around, begin), []);
+        let changes = watch.look(&partitions, &around, begin + STALL_AFTER);
+        assert!(matches!(&changes[..], [Change::Begun(0, stall)] if stall.still == STALL_AFTER), "{changes:?}");
+        assert_eq!(watch.look(&partitions, &around, begin + STALL_AFTER), [], "told once");
+        let _ = partitions.get_mut(0).unwrap().frontier.track(43, 1);
+        partitions.get_mut(0).unwrap().frontier.settle(42);
+        assert_eq!(watch.look(&partitions, &around, begin + STALL_AFTER), [Change::Over(0, 42)]);
+        assert_eq!(watch.count(), 0);
+    }
+
+    #[test]
+    fn what_a_frontier_waits_for_is_named_by_what_its_handler_says() {
+        let (mut partitions, mut around) = stuck();
+        let since = Instant::now();
+        assert_eq!(named(&partitions, &around), None, "its record waits for its next attempt");
+        around.handlers[0].slow = SlowCalls { calls: vec![call(&partitions, 7, since)], is_full: true };
+        assert_eq!(named(&partitions, &around), Some(("all that may run at once runs and does not end", None)));
+        around.handlers[0].slow.calls.push(call(&partitions, 42, since));
+        let key = Some("key".to_owned());
+        assert_eq!(named(&partitions, &around), Some(("its handler has not answered", key)));
+        around.handlers[0].turns = false;
+        assert_eq!(named(&partitions, &around), Some(("its handler's thread does not turn", None)));
+        partitions.get_mut(0).unwrap().frontier.settle(42);
+        assert_eq!(named(&partitions, &around), None, "there is nothing to do");
+        let at = TopicPartition { topic: "t".to_owned(), partition: 0 };
+        partitions.measured([(at, Measured { high_watermark: Some(50), lag: None })]);
+        assert_eq!(named(&partitions, &around), Some(("nothing comes from the broker", None)));
+        around.reachable = false;
+        assert_eq!(named(&partitions, &around), None, "that is told already");
     }
 
     #[test]
     fn one_that_has_nothing_to_do_is_paused_waits_or_came_anew_is_not() {
-        let begin = Instant::now();
-        let late = begin + STALL_AFTER;
-        for quiet in
-            [Reading { behind: false, ..AT_42 }, Reading { excused: true, ..AT_42 }, Reading { epoch: 2, ..AT_42 }]
-        {
-            let mut watch = StallWatch::default();
-            assert!(!stands(&mut watch, begin, AT_42));
-            assert!(!stands(&mut watch, late, quiet), "{quiet:?}");
-        }
-        let mut watch = StallWatch::default();
-        assert!(!stands(&mut watch, begin, AT_42));
-        watch.excuse(3, begin + STALL_AFTER / 2);
-        assert!(!stands(&mut watch, late, AT_42) && stands(&mut watch, late + STALL_AFTER / 2, AT_42));
+        let stands = |change: &dyn Fn(&mut Partitions, &mut Surroundings)| {
+            let (mut partitions, mut around) = stuck();
+            let (begin, mut watch) = (Instant::now(), StallWatch::default());
+            around.handlers[0].turns = false;
+            watch.look(&partitions, &around, begin);
+            change(&mut partitions, &mut around);
+            watch.look(&partitions, &around, begin + STALL_AFTER);
+            watch.count() == 1
+        };
+        assert!(stands(&|_, _| {}));
+        assert!(!stands(&|_, around| around.stopped = true));
+        assert!(!stands(&|partitions, _| partitions.get(0).unwrap().assignment.close()));
+        assert!(!stands(&|partitions, _| {
+            partitions.assign("t", 0);
+            let _ = partitions.get_mut(0).unwrap().frontier.track(42, 1);
+        }));
     }
 }

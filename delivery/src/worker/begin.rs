@@ -19,7 +19,7 @@ impl<R: Routed> Worker<R> {
     /// refused becomes a dead letter.
     pub fn begin(&mut self, now: &Now, mut decode: impl FnMut(&R, u32) -> Result<(), HandlerError>) -> Option<CallId> {
         let generation = self.present.generation()?;
-        if !self.may_act(now) || self.lease.is_held() || self.calls.len() >= self.policy.max_calls {
+        if !self.may_act(now) || self.calls.len() >= self.policy.max_calls {
             return None;
         }
         let is_slow = |(_, call): (CallId, &Call)| now.since(call.began_ns) > SLOW;

@@ -30,7 +30,9 @@ pub use lanes::Wait;
 pub use letters::Letter;
 
 use crate::answer::Answer;
+use crate::assignment::Assignment;
 use crate::lease::Lease;
+use crate::member::stall::{MAX_SLOW_CALLS, SlowCall};
 use crate::now::{Now, nanos};
 use crate::outcome::{HandlerResult, Outcome};
 use crate::rng::Rng;
@@ -43,6 +45,9 @@ use letters::Held;
 use present::{Present, Wanted};
 use retry::RetryPolicy;
 use timers::{Due, Timers};
+
+/// A call that has run for so long is named, for it may hold a frontier up.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// How a handler is run.
 #[derive(Clone, Debug)]
@@ -281,7 +286,10 @@ impl<R: Routed> Worker<R> {
     #[must_use]
     pub fn next_timeout(&self, now: &Now) -> Option<Instant> {
         let oldest = self.calls.oldest().map(|(_, call)| call.began_ns + nanos(self.policy.deadline));
-        let acting = [oldest, self.timers.next_ns()].into_iter().flatten().filter(|_| self.may_act(now));
+        let mut longest = self.calls.oldest_first().take(MAX_SLOW_CALLS).map(|(_, call)| call.began_ns);
+        let slow =
+            longest.find(|began_ns| now.since(*began_ns) < SLOW_AFTER).map(|began_ns| began_ns + nanos(SLOW_AFTER));
+        let acting = [oldest, slow, self.timers.next_ns()].into_iter().flatten().filter(|_| self.may_act(now));
         let breaker = self.breaker.timeout_ns().filter(|at| *at > now.ns && self.present.wanted() == Wanted::Now);
         let next = acting.chain(breaker).min()?;
         Some(now.instant + Duration::from_nanos(next.saturating_sub(now.ns)))
@@ -429,6 +437,12 @@ impl<R: Routed> Worker<R> {
         self.lanes.running()
     }
 
+    /// Whether it has no record, wherever that may be.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lanes.all().next().is_none()
+    }
+
     /// Calls in flight.
     #[must_use]
     pub fn calls(&self) -> usize {
@@ -453,12 +467,19 @@ impl<R: Routed> Worker<R> {
         self.lanes.get(id).map(|item| &item.record)
     }
 
-    /// The records of a call in flight, each with the number of its attempt, and when the call began, in nanoseconds; calls
-    /// come oldest first.
-    pub fn calls_oldest_first(&self) -> impl Iterator<Item = (impl Iterator<Item = &R>, u64)> {
-        self.calls
-            .oldest_first()
-            .map(|(_, call)| (call.records.iter().filter_map(|id| self.record(*id)), call.began_ns))
+    /// The records of calls that have run for long, the oldest first: what may hold a frontier up.
+    #[must_use]
+    pub fn slow_calls(&self, now: &Now) -> Vec<SlowCall> {
+        let slow = self.calls.oldest_first().take_while(|(_, call)| now.since(call.began_ns) >= SLOW_AFTER);
+        let records = slow.flat_map(|(_, call)| call.records.iter().map(|id| (*id, call.began_ns)));
+        let named = records.take(MAX_SLOW_CALLS).filter_map(|(id, began_ns)| {
+            let record = self.record(id)?;
+            let Assignment { slot, epoch, .. } = *record.assignment();
+            let key = record.key().map(|key| String::from_utf8_lossy(key).into_owned());
+            let since = now.instant.checked_sub(now.since(began_ns)).unwrap_or(now.instant);
+            Some(SlowCall { slot, epoch, offset: record.offset(), key, since })
+        });
+        named.collect()
     }
 
     /// Records that were not started, for a driver that moves them to other memory.

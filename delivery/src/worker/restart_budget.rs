@@ -56,6 +56,17 @@ pub enum Verdict {
     GiveUp,
 }
 
+impl Verdict {
+    /// The pause before the next start; `None` where there is none.
+    #[must_use]
+    pub fn pause(self) -> Option<Duration> {
+        match self {
+            Self::Restart { after } | Self::Probe { after } => Some(after),
+            Self::GiveUp => None,
+        }
+    }
+}
+
 /// Counts an actor's failures. A success (an event handled) forgives all of them.
 #[derive(Debug)]
 pub struct RestartBudget {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use delivery::worker::CallId;
 use delivery::worker::breaker::BreakerPolicy;
 
-use super::{History, Tenure, Violation};
-use crate::member::POLICY;
+use super::{Edition, History, Tenure, Violation};
+use crate::process::POLICY;
 
 /// How a call ended for one of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) enum Ended {
     Moved,
 }
 
-type Event = (Tenure, i64);
+type Event = (Tenure, Edition, i64);
 /// A key of a partition, whoever owns that.
 type Key = (usize, u8);
 
@@ -187,7 +187,7 @@ impl History {
 
     /// A dead letter is begun.
     pub(crate) fn buried(&mut self, member: usize, event: Event, key: Key) -> Result<(), Violation> {
-        let (partition, offset) = (event.0.partition, event.1);
+        let (partition, offset) = (event.0.partition, event.2);
         let watched = self.watched(member);
         if !watched.buried.insert(event) {
             return Ok(());

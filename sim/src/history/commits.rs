@@ -1,29 +1,28 @@
-//! What is checked of commits: what they say, how often they come, and for how long work waits for them.
+//! What is checked of commits: what they say, and how often they come.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use delivery::member::commit_pace::MOST_HOLD;
-
-use super::{History, Known, Tenure, Violation};
+use super::{Edition, History, Known, Tenure, Violation};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// So long after a change in the group commits come faster, and some more until what was sent in that time is forgotten.
 const RESTLESS_FOR: Duration = Duration::from_secs(6);
 /// Commits in a second at most: one each 20 ms, and one each 50 ms of what leaves.
 const MOST_IN_A_SECOND: usize = 51 + 21;
+/// When nothing happens in the group: one each 200 ms, and once more for a doubt.
+const MOST_IN_A_QUIET_SECOND: usize = 5 + 2;
 
 /// A member, as the broker sees it.
 #[derive(Debug)]
 pub(super) struct Sender {
     sent: VecDeque<Instant>,
     changed: Instant,
-    held_since: Option<Instant>,
 }
 
 impl Sender {
     fn new(now: Instant) -> Self {
-        Self { sent: VecDeque::new(), changed: now, held_since: None }
+        Self { sent: VecDeque::new(), changed: now }
     }
 }
 
@@ -37,13 +36,13 @@ impl History {
         self.sender(member, now).changed = now;
     }
 
-    /// A member sends a commit. In quiet times it may send so many in a second.
-    pub(crate) fn commit_sent(&mut self, member: usize, quiet: usize, now: Instant) -> Result<(), Violation> {
+    /// A member sends a commit.
+    pub(crate) fn commit_sent(&mut self, member: usize, now: Instant) -> Result<(), Violation> {
         let sender = self.sender(member, now);
         sender.sent.push_back(now);
         while sender.sent.pop_front_if(|sent| now.saturating_duration_since(*sent) >= SECOND).is_some() {}
         let is_quiet = now.saturating_duration_since(sender.changed) > RESTLESS_FOR;
-        let (count, most) = (sender.sent.len(), if is_quiet { quiet } else { MOST_IN_A_SECOND });
+        let (count, most) = (sender.sent.len(), if is_quiet { MOST_IN_A_QUIET_SECOND } else { MOST_IN_A_SECOND });
         if count > most { Err(Violation::CommitStorm(member, count)) } else { Ok(()) }
     }
 
@@ -51,19 +50,6 @@ impl History {
     pub(crate) fn commit_says(&mut self, tenure: Tenure, offset: i64) -> Result<(), Violation> {
         let lost = self.lost.contains(&tenure);
         if lost { Err(Violation::LostCommitted(tenure.partition, offset)) } else { Ok(()) }
-    }
-
-    /// Whether a member holds its work now.
-    pub(crate) fn held(&mut self, member: usize, held: bool, now: Instant) -> Result<(), Violation> {
-        let sender = self.sender(member, now);
-        if !held {
-            sender.held_since = None;
-            return Ok(());
-        }
-        let begins = sender.held_since.is_none();
-        let since = *sender.held_since.get_or_insert(now);
-        self.report.holds += u64::from(begins);
-        if now.saturating_duration_since(since) > MOST_HOLD { Err(Violation::HeldTooLong(member)) } else { Ok(()) }
     }
 
     /// The broker accepted a commit.
@@ -80,11 +66,14 @@ impl History {
         }
     }
 
-    /// The broker took a note.
-    pub(crate) fn note(&mut self, tenure: Tenure, known: &Known) -> Result<(), Violation> {
+    /// The broker took a note. One of another log, or from before the offsets were set by hand, says nothing of this one.
+    pub(crate) fn note(&mut self, tenure: Tenure, edition: Edition, known: &Known) -> Result<(), Violation> {
         let partition = tenure.partition;
         self.trace(&[6, partition as u64, known.offset.unsigned_abs()]);
         self.report.notes += 1;
+        if edition != self.edition(partition) {
+            return Ok(());
+        }
         match self.unsettled_of(partition, known) {
             Some(offset) => Err(Violation::NotedUnsettled(partition, offset)),
             None => Ok(()),

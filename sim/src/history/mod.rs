@@ -2,6 +2,8 @@
 
 mod breaker;
 mod commits;
+mod editions;
+mod rejoins;
 mod violation;
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +15,7 @@ use crate::Report;
 pub(crate) use breaker::Ended;
 use breaker::Watched;
 use commits::Sender;
+use rejoins::Rejoins;
 
 /// What a record does to the handler that gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +31,14 @@ pub(crate) enum Nature {
 /// A record in the log of the world.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
+    pub(crate) edition: Edition,
     pub(crate) offset: i64,
     pub(crate) key: u8,
     pub(crate) nature: Nature,
 }
+
+/// Of a partition's records: another one where its log begins again, or where an operator set its offset.
+pub(crate) type Edition = u64;
 
 /// A partition as it was given to a member once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +66,6 @@ pub(crate) struct History {
     /// By partition and offset: how often it was settled.
     settled: HashMap<(usize, i64), u64>,
     settled_in: HashSet<(Tenure, i64)>,
-    /// Number of the last attempt at a record.
     attempts: HashMap<(Tenure, i64), u32>,
     committed: HashMap<Tenure, i64>,
     /// By partition: the generation of its present owner.
@@ -72,12 +78,19 @@ pub(crate) struct History {
     lost: HashSet<Tenure>,
     senders: HashMap<usize, Sender>,
     watched: HashMap<usize, Watched>,
+    rejoins: HashMap<usize, Rejoins>,
+    editions: Vec<Edition>,
     pub(crate) report: Report,
 }
 
 impl History {
     pub(crate) fn new(partitions: usize) -> Self {
-        Self { logs: vec![Vec::new(); partitions], present: vec![0; partitions], ..Self::default() }
+        Self {
+            logs: vec![Vec::new(); partitions],
+            present: vec![0; partitions],
+            editions: vec![0; partitions],
+            ..Self::default()
+        }
     }
 
     /// Adds a step to the trace.
@@ -113,9 +126,13 @@ impl History {
     }
 
     /// A handler is called with a record, in the attempt of that number.
-    pub(crate) fn start(&mut self, tenure: Tenure, offset: i64, number: u32, max: u32) -> Result<(), Violation> {
+    pub(crate) fn start(&mut self, tenure: Tenure, record: Record, number: u32, max: u32) -> Result<(), Violation> {
+        let offset = record.offset;
         self.trace(&[2, tenure.partition as u64, offset.unsigned_abs()]);
         self.acts(tenure, offset)?;
+        if record.edition != self.edition(tenure.partition) {
+            return Ok(());
+        }
         let before = self.attempts.insert((tenure, offset), number).unwrap_or(1);
         if number > max {
             return Err(Violation::TooManyAttempts(tenure.partition, offset));
@@ -140,6 +157,10 @@ impl History {
         let (partition, offset) = (tenure.partition, record.offset);
         self.trace(&[3, partition as u64, offset.unsigned_abs()]);
         self.acts(tenure, offset)?;
+        if record.edition != self.edition(partition) {
+            // Of another log: nothing is promised of it any more.
+            return Ok(());
+        }
         if !self.settled_in.insert((tenure, offset)) {
             return Err(Violation::SettledTwice(partition, offset));
         }
@@ -153,6 +174,14 @@ impl History {
         *times += 1;
         self.report.repeated += u64::from(*times == 2);
         Ok(())
+    }
+
+    /// A member has read a record, after which its partition has so many in flight and so many credits are free. One that
+    /// had nothing in flight may take the last, and so may the odd one.
+    pub(crate) fn shares(&mut self, of: (usize, i64), in_flight: usize, free: usize) -> Result<(), Violation> {
+        let (partition, offset) = of;
+        self.trace(&[7, partition as u64, in_flight as u64]);
+        if in_flight > free.max(1) + 1 { Err(Violation::NothingLeft(partition, offset)) } else { Ok(()) }
     }
 
     /// A record that an owner left out because of what was committed.

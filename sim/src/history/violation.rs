@@ -6,7 +6,7 @@ pub enum Violation {
     /// A commit passed a record that was neither handled nor dead-lettered.
     #[error("partition {0}: offset {1} is committed and was never settled")]
     CommittedUnsettled(usize, i64),
-    /// A note beside the group's commits passed a record that was neither handled nor dead-lettered.
+    /// A note in addition to the group's commits passed a record that was neither handled nor dead-lettered.
     #[error("partition {0}: offset {1} is noted as settled and never was")]
     NotedUnsettled(usize, i64),
     /// A commit of an assignment is lower than one before.
@@ -51,12 +51,6 @@ pub enum Violation {
     /// A commit was sent of what the member knew to be lost.
     #[error("partition {0}: offset {1} was committed although the partition was known to be lost")]
     LostCommitted(usize, i64),
-    /// A record was started while the broker did not confirm progress.
-    #[error("partition {0}: offset {1} was started although work is held")]
-    StartedWhileHeld(usize, i64),
-    /// Work was held longer than ever promised.
-    #[error("member {0} held its work for too long")]
-    HeldTooLong(usize),
     /// More commits than the pace has.
     #[error("member {0} sent {1} commits in a second")]
     CommitStorm(usize, usize),
@@ -90,6 +84,12 @@ pub enum Violation {
     /// A panic of an earlier handler's call ended the present one.
     #[error("member {0}: a handler was ended by the panic of an earlier one's call")]
     EndedByAnOldPanic(usize),
+    /// A consumer made a client before its backoff was over.
+    #[error("member {0}: another client was made before its time")]
+    RejoinedTooSoon(usize),
+    /// A consumer joined although an operator has stopped it.
+    #[error("member {0} joins although an operator has stopped it")]
+    JoinedWhileStopped(usize),
     /// Credits were not given back.
     #[error("a member that has nothing on its way lacks credits")]
     CreditsLost,

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use delivery::member::{note, progress_codec};
+use delivery::member::Taken;
+use delivery::member::progress::codec::decode;
+use delivery::member::progress::name::progress_of;
+use delivery::partition::TopicPartition;
 
 use super::World;
 use crate::history::{Known, Tenure, Violation};
-use crate::member::{CommitAnswer, CommitRequest, Left, together};
+use crate::process::{CommitAnswer, CommitRequest, Left, together};
 
 /// Of a hundred commits on their way, so many are answered in a step.
 const ANSWERED_PERCENT: u64 = 60;
@@ -17,11 +20,11 @@ const REFUSED_AFTER_REBALANCE_PERCENT: u64 = 70;
 
 pub(super) struct Broker {
     committed: Vec<Option<(i64, String)>>,
-    /// What was noted beside the group's commits, and by whom.
+    /// What was noted in addition to the group's commits, and by which owner.
     noted: Vec<Option<(Tenure, (i64, String))>>,
     /// With the member that sent them, and the membership that it had.
     commits: Vec<(usize, u64, CommitRequest)>,
-    /// Notes want no membership.
+    /// Notes need no membership.
     notes: Vec<(usize, CommitRequest)>,
     /// The group rebalances, and no commit is answered until then.
     pub(super) rebalances_until: Instant,
@@ -61,11 +64,19 @@ impl Broker {
         self.noted[of.partition].as_ref().is_some_and(|(tenure, _)| *tenure != of)
     }
 
+    /// The group has nothing of a partition any more, or what an operator set.
+    pub(super) fn set(&mut self, partition: usize, offset: Option<i64>) {
+        self.committed[partition] = offset.map(|offset| (offset, String::new()));
+        if offset.is_none() {
+            self.noted[partition] = None;
+        }
+    }
+
     /// What the group has, read.
     pub(super) fn known(&self, partition: usize) -> Known {
         self.committed[partition].as_ref().map_or_else(Known::default, |(offset, metadata)| Known {
             offset: *offset,
-            runs: progress_codec::decode(*offset, metadata).unwrap_or_default(),
+            runs: decode(*offset, metadata).unwrap_or_default(),
         })
     }
 }
@@ -75,8 +86,7 @@ impl World {
     pub(super) fn answer_commits(&mut self, faults: bool) -> Result<(), Violation> {
         let rebalances = self.now < self.broker.rebalances_until;
         for (from, membership, commit) in std::mem::take(&mut self.broker.commits) {
-            let cut = self.members[from].as_ref().is_some_and(|member| member.cut_until.is_some());
-            if rebalances || cut || !self.rng.percent(ANSWERED_PERCENT) {
+            if rebalances || self.is_cut_off(from) || !self.rng.percent(ANSWERED_PERCENT) {
                 self.broker.commits.push((from, membership, commit));
             } else {
                 self.answer_commit(from, membership, &commit, faults)?;
@@ -88,28 +98,32 @@ impl World {
     /// The same with notes, for which no member is needed and no rebalance waited.
     pub(super) fn answer_notes(&mut self, faults: bool) -> Result<(), Violation> {
         for (from, note) in std::mem::take(&mut self.broker.notes) {
-            let cut = self.members[from].as_ref().is_some_and(|member| member.cut_until.is_some());
-            if cut || !self.rng.percent(ANSWERED_PERCENT) {
+            if self.is_cut_off(from) || !self.rng.percent(ANSWERED_PERCENT) {
                 self.broker.notes.push((from, note));
                 continue;
             }
-            let taken = !(faults && self.rng.percent(REFUSED_PERCENT));
+            let refused = faults && self.rng.percent(REFUSED_PERCENT);
             let answer_lost = faults && self.rng.percent(ANSWER_LOST_PERCENT);
-            let mut accepted = Vec::new();
-            for at in &note.parts {
-                if taken {
-                    let progress = note::progress_of(&at.metadata).unwrap_or_default();
-                    let runs = progress_codec::decode(at.offset, progress).unwrap_or_default();
-                    self.history.note(at.tenure, &Known { offset: at.offset, runs })?;
-                    self.broker.noted[at.tenure.partition] = Some((at.tenure, (at.offset, at.metadata.clone())));
+            let mut answers = Vec::new();
+            for (tenure, edition, at) in note.parts {
+                let name = TopicPartition { topic: at.topic, partition: at.partition };
+                answers.push((name, answer(!refused, answer_lost)));
+                if !refused {
+                    let progress = progress_of(&at.metadata).unwrap_or_default();
+                    let runs = decode(at.offset, progress).unwrap_or_default();
+                    self.history.note(tenure, edition, &Known { offset: at.offset, runs })?;
+                    self.broker.noted[tenure.partition] = Some((tenure, (at.offset, at.metadata)));
                 }
-                accepted.push((at.slot, taken && !answer_lost));
             }
-            if let Some(member) = self.members[from].as_mut() {
-                member.answer_note(CommitAnswer { number: note.number, accepted, came: !answer_lost });
+            if let Some(process) = self.processes[from].as_mut() {
+                process.consumer.answer_note(CommitAnswer { number: note.number, taken: answers });
             }
         }
         Ok(())
+    }
+
+    fn is_cut_off(&self, at: usize) -> bool {
+        self.processes[at].as_ref().is_some_and(|process| process.consumer.cut_until.is_some())
     }
 
     fn answer_commit(
@@ -123,22 +137,32 @@ impl World {
         let refusing = if waited { REFUSED_AFTER_REBALANCE_PERCENT } else { REFUSED_PERCENT };
         let refused = (faults && self.rng.percent(refusing)) || !self.sessions[from].is_member(membership);
         let answer_lost = faults && self.rng.percent(ANSWER_LOST_PERCENT);
-        let mut accepted = Vec::new();
-        for at in &commit.parts {
-            // The coordinator takes commits of the current owner alone.
-            let taken = !refused && self.is_owner(from, at.tenure);
-            if taken {
-                let runs = progress_codec::decode(at.offset, &at.metadata).unwrap_or_default();
-                self.history.commit(at.tenure, &Known { offset: at.offset, runs })?;
-                self.broker.committed[at.tenure.partition] = Some((at.offset, at.metadata.clone()));
+        let mut answers = Vec::new();
+        for (tenure, edition, at) in &commit.parts {
+            // The coordinator takes commits of the current owner alone. One of the topic before goes with that topic.
+            let current = self.history.edition(tenure.partition) == *edition;
+            let taken = !refused && self.is_owner(from, *tenure);
+            if taken && current {
+                let runs = decode(at.offset, &at.metadata).unwrap_or_default();
+                self.history.commit(*tenure, &Known { offset: at.offset, runs })?;
+                self.broker.committed[tenure.partition] = Some((at.offset, at.metadata.clone()));
             }
             self.history.report.failed_commits += u64::from(!taken || answer_lost);
-            // A lost answer is a timeout in the end: refused, as far as the member knows.
-            accepted.push((at.slot, taken && !answer_lost));
+            let name = TopicPartition { topic: at.topic.clone(), partition: at.partition };
+            answers.push((name, answer(taken, answer_lost)));
         }
-        if let Some(member) = self.members[from].as_mut() {
-            member.answer_commit(CommitAnswer { number: commit.number, accepted, came: !answer_lost });
+        if let Some(process) = self.processes[from].as_mut() {
+            process.consumer.answer_commit(CommitAnswer { number: commit.number, taken: answers });
         }
         Ok(())
+    }
+}
+
+/// A lost answer is a timeout in the end: it says nothing.
+fn answer(taken: bool, lost: bool) -> Taken {
+    match (taken, lost) {
+        (_, true) => Taken::Unknown,
+        (true, false) => Taken::Yes,
+        (false, false) => Taken::No,
     }
 }

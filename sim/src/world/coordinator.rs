@@ -7,7 +7,7 @@ use delivery::member::membership::LEASE;
 
 use super::{PARTITIONS, World};
 use crate::history::{Tenure, Violation};
-use crate::member::{GroupEvent, Member, Released};
+use crate::process::{GroupEvent, Process, Released};
 
 /// A member that is not heard of for so long is none any more.
 const SESSION: Duration = Duration::from_secs(6);
@@ -15,6 +15,8 @@ const SESSION: Duration = Duration::from_secs(6);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// So long after the next heartbeat a client knows what became of it.
 const HEARD_WITHIN_MS: usize = 2_500;
+/// Of a hundred partitions without an owner, so many have their offset set by an operator.
+const SET_BY_HAND_PERCENT: u64 = 3;
 /// So long a member takes to hear what the group tells it.
 const TOLD_WITHIN_MS: usize = 60;
 
@@ -63,10 +65,10 @@ impl Session {
 impl World {
     /// Members that are awake and reach the broker are heard of; those that are not for too long are thrown out.
     pub(super) fn watch_sessions(&mut self) {
-        for at in 0..self.members.len() {
-            let member = self.members[at].as_ref();
-            let frozen = member.is_some_and(Member::is_frozen);
-            let silent = frozen || member.is_none_or(|member| member.cut_until.is_some());
+        for at in 0..self.processes.len() {
+            let process = self.processes[at].as_ref();
+            let frozen = process.is_some_and(Process::is_frozen);
+            let silent = frozen || process.is_none_or(|process| process.consumer.cut_until.is_some());
             let session = &mut self.sessions[at];
             if !session.joined {
                 continue;
@@ -94,36 +96,36 @@ impl World {
 
     fn tell_lost(&mut self, at: usize) {
         let heard = self.now + Duration::from_millis(self.rng.below(HEARD_WITHIN_MS) as u64);
-        if let Some(member) = self.members[at].as_mut() {
-            member.tell(heard, GroupEvent::Lost);
+        if let Some(process) = self.processes[at].as_mut() {
+            process.consumer.tell(heard, GroupEvent::Lost);
         }
     }
 
     /// It has heard that it is none any more, and joins again.
     pub(super) fn rejoin(&mut self, at: usize) {
-        let draining = self.members[at].as_ref().is_none_or(Member::is_draining);
+        let leaving = self.processes[at].as_ref().is_none_or(|process| process.consumer.is_leaving());
         let session = &mut self.sessions[at];
         session.membership += 1;
         session.heard = self.now;
-        session.joined = !draining;
+        session.joined = !leaving;
     }
 
-    /// Partitions without an owner go to somebody who is awake and heard of.
-    pub(super) fn assign(&mut self) {
+    /// Partitions without an owner go to a member that is awake and heard of.
+    pub(super) fn assign(&mut self, faults: bool) {
         let can_take = |at: &usize| {
-            let ready = |member: &Member| {
-                let reached = !member.is_frozen() && member.cut_until.is_none();
-                reached && !member.is_draining() && member.has_answered()
-            };
-            self.sessions[*at].joined && self.members[*at].as_ref().is_some_and(ready)
+            let ready = |process: &Process| !process.is_frozen() && process.consumer.can_take();
+            self.sessions[*at].joined && self.processes[*at].as_ref().is_some_and(ready)
         };
-        let ready: Vec<usize> = self.members().into_iter().filter(can_take).collect();
+        let ready: Vec<usize> = self.processes().into_iter().filter(can_take).collect();
         let mut given: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         for partition in 0..PARTITIONS {
             if self.owners[partition] != Owner::Nobody {
                 continue;
             }
             let Some(to) = self.rng.pick(&ready) else { return };
+            if faults && self.rng.percent(SET_BY_HAND_PERCENT) {
+                self.set_by_hand(partition);
+            }
             self.generations[partition] += 1;
             let tenure = Tenure { partition, generation: self.generations[partition] };
             self.history.trace(&[1, partition as u64, to as u64]);
@@ -138,8 +140,8 @@ impl World {
 
     fn tell(&mut self, at: usize, event: GroupEvent) {
         let heard = self.now + Duration::from_millis(self.rng.below(TOLD_WITHIN_MS) as u64);
-        if let Some(member) = self.members[at].as_mut() {
-            member.tell(heard, event);
+        if let Some(process) = self.processes[at].as_mut() {
+            process.consumer.tell(heard, event);
         }
     }
 
@@ -147,14 +149,23 @@ impl World {
     pub(super) fn move_partition(&mut self) {
         let partition = self.rng.below(PARTITIONS);
         if let Owner::Owns(from) = self.owners[partition]
-            && self.members[from].as_ref().is_some_and(Member::has_answered)
+            && self.processes[from].as_ref().is_some_and(|process| process.consumer.has_answered())
         {
             self.owners[partition] = Owner::Leaves(from);
             self.tell(from, GroupEvent::Revoked { partitions: vec![partition] });
         }
     }
 
-    /// A member wants to go: it is asked to give all away.
+    /// While no member has a partition an operator sets the group's offset of it: some of its records come again.
+    fn set_by_hand(&mut self, partition: usize) {
+        let known = self.broker.known(partition);
+        let Some(back) = usize::try_from(known.offset).ok().filter(|offset| *offset > 0) else { return };
+        let offset = i64::try_from(self.rng.below(back)).unwrap_or(0);
+        self.broker.set(partition, Some(offset));
+        self.history.set_by_hand(partition, offset);
+    }
+
+    /// A member asks to go: it is asked to give all away.
     pub(super) fn leave(&mut self, at: usize) {
         self.sessions[at].joined = self.sessions[at].joined && self.owners.iter().any(|owner| owner.is(at));
         let owned: Vec<usize> =
@@ -169,20 +180,20 @@ impl World {
 
     /// A member gave a partition away. If it did so in order, all that was settled of it must be known to the broker.
     pub(super) fn release(&mut self, at: usize, released: &Released) -> Result<(), Violation> {
-        let Released { owned, clean, working } = released;
-        let partition = owned.tenure.partition;
-        if !self.is_owner(at, owned.tenure) {
+        let Released { tenure, settled, in_order, working } = released;
+        let partition = tenure.partition;
+        if !self.is_owner(at, *tenure) {
             return Ok(());
         }
         self.owners[partition] = Owner::Nobody;
-        if !clean {
+        if !in_order {
             return Ok(());
         }
         self.history.report.clean_moves += 1;
         let known = self.broker.left(partition).known;
-        let forgotten = owned.settled.iter().find(|offset| !known.says_settled(**offset));
-        if forgotten.is_some() && self.broker.has_late_note(owned.tenure) {
-            // Nobody can keep what a dead owner sent from coming late, and the last note counts. It costs repeats.
+        let forgotten = settled.iter().find(|offset| !known.says_settled(**offset));
+        if forgotten.is_some() && self.broker.has_late_note(*tenure) {
+            // What a dead owner sent may come late, and the last note counts. It costs repeats.
             return Ok(());
         }
         match forgotten {

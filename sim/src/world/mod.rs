@@ -1,4 +1,4 @@
-//! The world: a clock, logs that grow, members that take their turns, and at the end the proof that all came to rest.
+//! The world: a clock, logs that grow, processes that take their turns, and at the end the proof that all came to rest.
 
 mod broker;
 mod coordinator;
@@ -6,13 +6,13 @@ mod faults;
 
 use std::time::{Duration, Instant};
 
+use crate::Report;
 use crate::history::{History, Nature, Record, Violation};
-use crate::member::{Member, Outbox, Step};
+use crate::process::{Change, Outbox, Process, Step};
 use crate::rng::Rng;
-use crate::{Report, Sabotage};
 use broker::Broker;
 use coordinator::{Owner, Session};
-use delivery::member::progress_codec;
+use delivery::member::progress::codec::MAX_METADATA_BYTES;
 
 const PARTITIONS: usize = 3;
 const KEYS: usize = 8;
@@ -29,6 +29,7 @@ const SHORT_METADATA_BYTES: usize = 24;
 const CALM_ONE_OF: u64 = 5;
 /// Of a thousand records, so many are such.
 const POISON_PERMILLE: usize = 15;
+const HANGING_PERMILLE: usize = 10;
 /// One of so many worlds has keys and poison without end, so that a breaker has to find what is healthy behind it.
 const POISONED_ONE_OF: u64 = 7;
 const MANY: (usize, usize) = (200, 200);
@@ -37,16 +38,14 @@ const STEPS_BETWEEN_HEALTHY: usize = 40;
 /// An operator restarts handlers whose breaker is open: where a partition is held back, nothing healthy can be read.
 const STEPS_BETWEEN_ORDERS: usize = 400;
 const HEALTHY_KEY: u8 = 255;
-const HANGING_PERMILLE: usize = 10;
 /// So many phases of its turn a consumer's thread does in a step at most.
 const MOST_PHASES: usize = 12;
 
 pub(crate) struct World {
     seed: u64,
     rng: Rng,
-    sabotage: Option<Sabotage>,
     history: History,
-    members: Vec<Option<Member>>,
+    processes: Vec<Option<Process>>,
     sessions: Vec<Session>,
     owners: [Owner; PARTITIONS],
     generations: [u64; PARTITIONS],
@@ -60,18 +59,17 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
-        let long = progress_codec::MAX_METADATA_BYTES;
+    pub(crate) fn new(seed: u64) -> Self {
         let poisoned = seed % POISONED_ONE_OF == 3;
         // A partition that is held back because of its metadata cannot be read on for what is healthy behind the poison.
-        let max_metadata_bytes = if seed.is_multiple_of(2) && !poisoned { SHORT_METADATA_BYTES } else { long };
+        let max_metadata_bytes =
+            if seed.is_multiple_of(2) && !poisoned { SHORT_METADATA_BYTES } else { MAX_METADATA_BYTES };
         let now = Instant::now();
         let mut world = Self {
             seed,
             rng: Rng::new(seed),
-            sabotage,
             history: History::new(PARTITIONS),
-            members: Vec::new(),
+            processes: Vec::new(),
             sessions: Vec::new(),
             owners: [Owner::Nobody; PARTITIONS],
             generations: [0; PARTITIONS],
@@ -104,8 +102,8 @@ impl World {
                 return Err(unrest);
             }
         }
-        for member in self.members.iter().flatten() {
-            member.check_rest()?;
+        for process in self.processes.iter().flatten() {
+            process.check_rest()?;
         }
         self.history.report.records = self.history.logs.iter().map(|log| log.len() as u64).sum();
         Ok(self.history.report)
@@ -120,98 +118,110 @@ impl World {
         if let Some((partition, offset)) = (0..PARTITIONS).find_map(uncommitted) {
             return Some(Violation::NeverCommitted(partition, offset));
         }
-        let busy = |at: &usize| self.members[*at].as_ref().is_some_and(Member::is_busy);
-        self.members().into_iter().find(busy).map(Violation::NeverAtRest)
+        let busy = |at: &usize| self.processes[*at].as_ref().is_some_and(Process::is_busy);
+        self.processes().into_iter().find(busy).map(Violation::NeverAtRest)
     }
 
     fn step(&mut self, faults: bool) -> Result<(), Violation> {
         self.steps += 1;
         self.now += Duration::from_millis(1 + self.rng.below(LONGEST_STEP_MS) as u64);
-        self.history.trace(&[self.steps as u64, self.members.len() as u64]);
+        self.history.trace(&[self.steps as u64, self.processes.len() as u64]);
         self.let_thaw();
         self.watch_sessions();
         self.replace();
-        self.assign();
+        self.assign(faults);
         if faults {
             self.produce();
             self.fail_somewhere()?;
+        } else {
+            self.start_stopped();
         }
-        for at in 0..self.members.len() {
-            self.run_member(at, faults)?;
+        for at in 0..self.processes.len() {
+            self.run_process(at, faults)?;
         }
         self.answer_commits(faults)?;
         self.answer_notes(faults)
     }
 
-    /// Both threads of a member do something, the one or the other first.
-    fn run_member(&mut self, at: usize, faults: bool) -> Result<(), Violation> {
-        let Some(member) = self.members[at].as_mut().filter(|member| !member.is_frozen()) else { return Ok(()) };
+    /// Both threads of a process do something, the one or the other first.
+    fn run_process(&mut self, at: usize, faults: bool) -> Result<(), Violation> {
+        let Some(process) = self.processes[at].as_mut().filter(|process| !process.is_frozen()) else { return Ok(()) };
         let mut step = Step { now: self.now, rng: &mut self.rng, history: &mut self.history, faults };
         let (before, after) = (step.rng.below(MOST_PHASES), step.rng.below(MOST_PHASES));
         for _ in 0..before {
-            member.turn(&mut step)?;
+            process.turn(&mut step)?;
         }
         if step.rng.percent(70) {
-            member.advance(&mut step)?;
+            process.advance(&mut step)?;
         }
         for _ in 0..after {
-            member.turn(&mut step)?;
+            process.turn(&mut step)?;
         }
-        if member.handler.has_given_up {
-            member.stop(self.now, faults::STOP_PATIENCE);
+        if process.handler.has_given_up() {
+            process.consumer.stop(self.now, faults::STOP_PATIENCE);
         }
-        let Outbox { commits, notes, released, rejoins, leaves, gone } = std::mem::take(&mut member.outbox);
+        let Outbox { commits, notes, released, changes, reports } = std::mem::take(&mut process.consumer.outbox);
+        for (_, done) in reports {
+            self.history.report.orders_done += u64::from(done);
+            self.history.report.orders_overtaken += u64::from(!done);
+        }
         self.broker.sent(at, self.sessions[at].membership, commits);
         self.broker.noted(at, notes);
         for released in released {
             self.release(at, &released)?;
         }
-        if rejoins {
-            self.rejoin(at);
-        }
-        if leaves {
-            self.leave(at);
-        }
-        if gone {
-            self.members[at] = None;
-            self.sessions[at].end();
-            self.take_from(at);
+        for change in changes {
+            match change {
+                Change::Joins => self.rejoin(at),
+                Change::Leaves => self.leave(at),
+                Change::Closed | Change::Gone => {
+                    self.broker.forget(at);
+                    self.take_from(at);
+                    self.sessions[at].end();
+                    if change == Change::Gone {
+                        self.processes[at] = None;
+                    }
+                }
+            }
         }
         Ok(())
     }
 
     fn produce(&mut self) {
-        if !self.rng.percent(14) {
-            return;
-        }
         let partition = self.rng.below(PARTITIONS);
-        if self.history.logs[partition].len() < RECORDS_PER_PARTITION {
-            let (keys, poison) = if self.poisoned { MANY } else { (KEYS, POISON_PERMILLE) };
-            let key = u8::try_from(self.rng.below(keys)).unwrap_or(0);
-            let nature = match self.rng.below(1_000) {
-                luck if luck < poison => Nature::Poison,
-                luck if luck < poison + HANGING_PERMILLE => Nature::Hangs,
-                _ => Nature::Harmless,
-            };
-            self.append(partition, key, nature);
+        if self.rng.percent(14) && self.history.logs[partition].len() < RECORDS_PER_PARTITION {
+            self.append_some(partition);
         }
     }
 
-    /// Puts a record at the end of a log. Compaction and transaction markers leave gaps.
-    fn append(&mut self, partition: usize, key: u8, nature: Nature) {
-        let gap = if self.rng.percent(20) { 1 + self.rng.below(3) } else { 0 };
-        let log = &mut self.history.logs[partition];
-        let last = log.last().map_or(-1, |record| record.offset);
-        let offset = last + 1 + i64::try_from(gap).unwrap_or(0);
-        log.push(Record { offset, key, nature });
+    /// Puts a record of some key and nature at the end of a log.
+    fn append_some(&mut self, partition: usize) {
+        let (keys, poison) = if self.poisoned { MANY } else { (KEYS, POISON_PERMILLE) };
+        let key = u8::try_from(self.rng.below(keys)).unwrap_or(0);
+        let nature = match self.rng.below(1_000) {
+            luck if luck < poison => Nature::Poison,
+            luck if luck < poison + HANGING_PERMILLE => Nature::Hangs,
+            _ => Nature::Harmless,
+        };
+        self.append(partition, key, nature);
     }
 
     /// Whether a breaker is open with something behind it.
     fn has_open_breaker(&self) -> bool {
-        self.members.iter().flatten().any(|member| member.handler.is_open() && member.is_busy())
+        self.processes.iter().flatten().any(|process| process.handler.is_open() && process.is_busy())
     }
 
-    fn members(&self) -> Vec<usize> {
-        self.members.iter().enumerate().filter(|(_, member)| member.is_some()).map(|(at, _)| at).collect()
+    /// Puts a record at the end of a log. The first of a log has offset zero; compaction and transaction markers leave gaps
+    /// after it.
+    fn append(&mut self, partition: usize, key: u8, nature: Nature) {
+        let edition = self.history.edition(partition);
+        let gap = if self.rng.percent(20) { 1 + self.rng.below(3) } else { 0 };
+        let log = &mut self.history.logs[partition];
+        let offset = log.last().map_or(0, |last| last.offset + 1 + i64::try_from(gap).unwrap_or(0));
+        log.push(Record { edition, offset, key, nature });
+    }
+
+    fn processes(&self) -> Vec<usize> {
+        self.processes.iter().enumerate().filter(|(_, process)| process.is_some()).map(|(at, _)| at).collect()
     }
 }

@@ -26,3 +26,14 @@ fn panics_on_demand_are_for_the_librarys_own_tests_alone() {
     let (before, tests) = manifest.split_once("[dev-dependencies]").unwrap();
     assert!(tests.contains("features = [\"faults\"]") && !before.contains("\"faults\""));
 }
+
+#[test]
+fn bugs_on_purpose_are_for_the_simulators_tests_alone() {
+    let naming: Vec<String> =
+        members().into_iter().filter(|member| read(&format!("{member}/Cargo.toml")).contains("sabotage")).collect();
+    assert_eq!(naming, ["delivery", "sim"]);
+    let manifest = read("sim/Cargo.toml");
+    let (before, tests) = manifest.split_once("[dev-dependencies]").unwrap();
+    assert!(tests.contains("features = [\"sabotage\"]") && !before.contains("sabotage"));
+    assert!(!read("delivery/Cargo.toml").contains("\ndefault = "));
+}

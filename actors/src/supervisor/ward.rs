@@ -1,0 +1,87 @@
+//! What is told of an actor, thread or client that is restarted when it fails, and what do operators order it?
+
+use std::sync::Arc;
+use std::task::{self, Poll, Waker};
+
+use super::{Commands, Order, Orders};
+use crate::escalation::Escalation;
+use crate::journal::{ActorEscalated, ActorFailed, ActorRecovered, Journal};
+use crate::status::{ActorState, Vitals};
+use delivery::worker::restart_budget::Verdict;
+
+/// Tells what was decided about one actor, thread or client. What is decided comes from its budget, which is not here.
+pub(crate) struct Ward {
+    vitals: Arc<Vitals>,
+    journal: Journal,
+    escalation: Escalation,
+    /// What operators order it, where it obeys any.
+    orders: Option<Orders>,
+}
+
+impl Ward {
+    pub(crate) fn new(vitals: Arc<Vitals>, journal: Journal, escalation: Escalation) -> Self {
+        Self { vitals, journal, escalation, orders: None }
+    }
+
+    /// It obeys what operators order.
+    pub(crate) fn obeying(mut self, commands: &Commands) -> Self {
+        self.orders = Some(commands.obeyed_by(&self.vitals));
+        self
+    }
+
+    /// The next order, if there is one that can be done as it stands.
+    pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Order> {
+        while let Poll::Ready(Some(Order { verb, report })) = self.orders.as_mut()?.poll_recv(cx) {
+            match verb.refused_in(self.vitals.state()) {
+                Some(why) => report.failed(why),
+                None => return Some(Order { verb, report }),
+            }
+        }
+        None
+    }
+
+    /// The same for a thread, which looks now and then and is not woken.
+    pub(crate) fn order(&mut self) -> Option<Order> {
+        self.ordered(&mut task::Context::from_waker(Waker::noop()))
+    }
+
+    /// An operator stopped it.
+    pub(crate) fn stopped(&self) {
+        self.vitals.set_state(ActorState::StoppedByOperator);
+    }
+
+    pub(crate) fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
+    }
+
+    /// It cannot go on as it is, and that was decided about it. Where there is no hope that is raised.
+    pub(crate) fn failed(&self, verdict: Verdict, cause: &str, place: Option<String>) {
+        self.vitals.fell(cause.to_owned(), place);
+        let actor = self.vitals.path();
+        match verdict {
+            Verdict::Restart { after: pause } => {
+                self.journal.write(ActorFailed { actor, cause, pause });
+                self.vitals.set_state(ActorState::BackingOff);
+            }
+            Verdict::Probe { after: pause } => {
+                self.journal.write(ActorEscalated { actor, cause, pause });
+                self.vitals.set_state(ActorState::Escalated);
+            }
+            Verdict::GiveUp => {
+                self.vitals.set_state(ActorState::Failed);
+                self.escalation.raise(&format!("{actor} does not come back: {cause}"));
+            }
+        }
+    }
+
+    /// It was made, for the first time or again.
+    pub(crate) fn made(&self, on_trial: bool, again: bool) {
+        self.vitals.made(if on_trial { ActorState::Probing } else { ActorState::Running }, again);
+    }
+
+    /// Its failures are forgiven, which ended an escalation.
+    pub(crate) fn recovered(&self) {
+        self.vitals.set_state(ActorState::Running);
+        self.journal.write(ActorRecovered { actor: self.vitals.path() });
+    }
+}
