@@ -58,8 +58,9 @@ fn beyond_its_budget_a_handler_escalates_alone_and_when_it_is_healed_everything_
         shared.broken.store(true, Ordering::Relaxed);
         let routes = [(TOPIC, shared.clone()), ("other", sibling.clone())];
         let routes = routes.map(|(topic, shared)| Route::each(topic, move |_| Touchy(shared.clone())));
-        // Probes that last longer than any wait of a test, however slow the machine is.
-        let probes = [("RESTART_PROBES", "1000"), ("RESTART_MAX_BACKOFF_MS", "200")];
+        // Probes that last longer than any wait of a test, however slow the machine is. Each costs one of five events one
+        // of its attempts.
+        let probes = [("RESTART_PROBES", "1000"), ("RESTART_MAX_BACKOFF_MS", "500")];
         let patient: Vec<_> = PATIENT.into_iter().chain(probes).collect();
         let service = service_of(&broker, &patient, routes);
         wait_until_ready(&service).await;
@@ -345,8 +346,14 @@ fn a_handler_that_panics_at_everything_escalates_before_it_costs_an_event() {
     actix::System::new().block_on(async {
         let broker = broker();
         let barrier = Arc::new(Barrier::new(LANES));
-        // Two failures that count are followed by restarts at once, the third one escalates.
-        let settings = [("RETRY_ATTEMPTS", "10"), ("RETRY_MAX_BACKOFF_MS", "20"), ("RESTART_BUDGET", "2")];
+        // Two failures that count are followed by restarts at once, the third one escalates: for a minute at least.
+        let settings = [
+            ("RETRY_ATTEMPTS", "10"),
+            ("RETRY_MAX_BACKOFF_MS", "20"),
+            ("RESTART_BUDGET", "2"),
+            ("RESTART_BACKOFF_MS", "60000"),
+            ("RESTART_MAX_BACKOFF_MS", "600000"),
+        ];
         let service = service(&broker, &settings, Route::each(TOPIC, move |_| Hopeless(Arc::clone(&barrier))));
         wait_until_ready(&service).await;
         let publisher = Publisher::new(&broker);
