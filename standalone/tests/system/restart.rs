@@ -129,7 +129,9 @@ fn what_micro_1_had_in_hand_when_it_crashed_comes_again() {
 fn what_micro_2_had_in_hand_when_it_crashed_comes_again() {
     let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
     let one = Start::one("micro-1").on(&broker).keeping(&folder).start().ready();
-    let start = || often_committing(Start::one("micro-2")).env("PUBLISH_DEADLINE_MS", "500").on(&broker).start();
+    // It has attempts for longer than the topic is hidden.
+    let patient = || often_committing(Start::one("micro-2")).env("RETRY_ATTEMPTS", "100");
+    let start = || patient().env("PUBLISH_DEADLINE_MS", "500").on(&broker).start();
     let mut two = start().ready();
     // micro-2 has not asked for the topic yet: it reads, and cannot answer.
     broker.hide_topic("notification.events", true).unwrap();
