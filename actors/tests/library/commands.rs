@@ -12,7 +12,9 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::kit::{GIVE_UP, Publisher, Step, TOPIC, broker, kafka, service, unused, wait_for, wait_until_ready};
-use crate::ledger::{Ledger, QUICK, SLOW, THREAD, epochs, status, step, thread_waits_for_its_restart, vitals};
+use crate::ledger::{
+    FINISHING, Ledger, QUICK, SLOW, THREAD, epochs, status, step, thread_waits_for_its_restart, vitals,
+};
 use crate::operator::{done, ended, give, request, says_stopped, under_load};
 
 const ROUTER: &str = "shard-0/router";
@@ -36,7 +38,8 @@ fn on_kafka_the_consumers_thread_leaves_and_joins_anew_on_command_and_each_recor
 fn the_thread_is_told_to_join_anew(broker: &Broker, topic: &str) {
     actix::System::new().block_on(async {
         let ledger = Ledger::default();
-        let service = ledger.serve(broker, topic, &[("KAFKA_GROUP", topic)]).await;
+        let settings: Vec<_> = FINISHING.into_iter().chain([("KAFKA_GROUP", topic)]).collect();
+        let service = ledger.serve(broker, topic, &settings).await;
         let publisher = Publisher::new(broker);
         let before = epochs(&service);
         let commands = async {
@@ -67,7 +70,7 @@ fn a_consumer_that_is_stopped_has_left_its_group_to_the_others_until_it_is_start
         for path in [THREAD, CONSUMER] {
             let broker = broker();
             let (ledger, publisher) = (Ledger::default(), Publisher::new(&broker));
-            let first = ledger.serve(&broker, TOPIC, &[]).await;
+            let first = ledger.serve(&broker, TOPIC, &FINISHING).await;
             let all = partitions(&first);
             for number in 0..STEPS {
                 publisher.publish(&step(number)).await;
@@ -86,7 +89,7 @@ fn a_consumer_that_is_stopped_has_left_its_group_to_the_others_until_it_is_start
             }
             assert_eq!(ledger.len(), handled, "nothing is read");
 
-            let second = service(&broker, &QUICK, ledger.route(TOPIC));
+            let second = ledger.serve(&broker, TOPIC, &FINISHING).await;
             wait_for("what the first left", || ledger.len() >= 2 * STEPS as usize).await;
             done(&first, path, "start").await;
             wait_for("its share", || partitions(&first) > 0 && partitions(&first) + partitions(&second) == all).await;

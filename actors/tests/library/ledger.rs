@@ -86,6 +86,10 @@ pub(crate) fn epochs(service: &Service) -> Vec<u32> {
 pub(crate) const QUICK: [(&str, &str); 3] =
     [("RESTART_BACKOFF_MS", "1"), ("RESTART_MAX_BACKOFF_MS", "20"), ("COMMIT_INTERVAL_MS", "50")];
 
+/// What was begun is finished before partitions are given away, however slow the machine is.
+pub(crate) const FINISHING: [(&str, &str); 2] =
+    [("DRAIN_DEADLINE_MS", "60000"), ("REBALANCE_DRAIN_DEADLINE_MS", "60000")];
+
 /// The thread that polls Kafka.
 pub(crate) const THREAD: &str = "shard-0/consumer/thread";
 

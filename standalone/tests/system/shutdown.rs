@@ -57,7 +57,7 @@ fn an_idle_program_ends_in_order_on_ctrl_c_and_on_sigterm() {
 fn a_program_under_load_ends_in_order_and_repeats_nothing_after_the_restart() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
-        let start = || Start::both().on(&broker).keeping(&folder).start();
+        let start = || Start::both().finishing().on(&broker).keeping(&folder).start();
         let mut load = Load::user_events(&broker);
         let mut program = start().ready();
         let mut database = Database::open(folder.path());
