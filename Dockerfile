@@ -10,10 +10,14 @@ WORKDIR /src
 COPY . .
 # Backtraces need the names of functions and not their line tables, which are most of the binary.
 ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
-# The caches outlive the layer: after a change only the crates of this workspace are built again.
+# The caches outlive the layer: after a change only the crates of this workspace are built again. All of those, always:
+# COPY keeps the times of the files, and cargo takes a crate for fresh whose files are older than what it built last. In a
+# cache that another checkout has filled, that is the other one's program. Builds at the same time take turns, or one would
+# pack what the other has just built.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p micro-1 -p micro-2 --features micro-1/tls,micro-2/tls \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+    && cargo build --release --locked -p micro-1 -p micro-2 --features micro-1/tls,micro-2/tls \
     && install -D -t /out target/release/micro-1 target/release/micro-2
 
 FROM debian:bookworm-slim AS runtime

@@ -75,7 +75,7 @@ sabotages! {
     EndNotTold => WorkedOnAfterTheEnd,
     LogWentBackIgnored => Stuck,
     LogWentBackUnderTheSameEpoch => CommittedUnsettled,
-    RejoinNumbersAgain => NeverCommitted,
+    RejoinNumbersAgain => LeftOut,
     RejoinForgetsPauses => ReadWhilePaused,
     StopForgotten => JoinedWhileStopped,
     RejoinBudgetForgets => RejoinedTooSoon,

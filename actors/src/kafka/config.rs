@@ -242,6 +242,7 @@ impl KafkaConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::statistics::{MEASUREMENT_VALID, SILENT_MICROS};
 
     #[test]
     fn a_property_that_librdkafka_does_not_know_or_that_is_ours_is_refused_without_its_value() {
@@ -269,6 +270,16 @@ mod tests {
         }
         assert_eq!(property_problem("security.protocol", "SASL_PLAINTEXT"), None);
         assert_eq!(property_problem("sasl.mechanism", "PLAIN"), None);
+    }
+
+    #[test]
+    fn a_broker_that_is_gone_or_silent_is_noticed_within_five_seconds() {
+        let config = config_with(&[]);
+        for client in [config.consumer(), config.producer()] {
+            let interval = client.get("statistics.interval.ms").unwrap().parse().unwrap();
+            let silent = Duration::from_micros(SILENT_MICROS.try_into().unwrap()) + Duration::from_millis(interval);
+            assert!(silent.max(MEASUREMENT_VALID) <= Duration::from_secs(5), "{silent:?}");
+        }
     }
 
     fn config_with(properties: &[(&str, &str)]) -> KafkaConfig {

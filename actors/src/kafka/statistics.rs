@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// Statistics come twice a second; without them for so long nobody knows.
 pub(crate) const MEASUREMENT_VALID: Duration = Duration::from_secs(5);
 /// A connected broker that owes an answer and sent nothing for so long counts as gone (it may be frozen).
-const SILENT_MICROS: i64 = 4_000_000;
+pub(super) const SILENT_MICROS: i64 = 4_000_000;
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Statistics {

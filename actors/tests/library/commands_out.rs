@@ -71,7 +71,7 @@ fn a_client_that_is_made_anew_on_command_under_load_sends_each_record_once() {
         assert!(read(&ledger).into_iter().eq(0..steps), "each once");
         let client = status(&service, CLIENT);
         assert_eq!((client.state, client.restarts, client.last_failure.is_none()), (ActorState::Running, 3, true));
-        assert!(service.health().readiness().ready);
+        wait_until_ready(&service).await;
         service.stop().await;
     });
 }
@@ -86,7 +86,8 @@ fn a_client_that_is_stopped_refuses_what_comes_by_name_and_dead_letters_wait_unt
         wait_until_ready(&service).await;
         assert_eq!(publish(&service, 0).await.0, 200);
         done(&service, CLIENT, "stop").await;
-        assert_eq!(service.health().readiness().reasons, [format!("{CLIENT} is stopped by an operator")]);
+        let by_operator = [format!("{CLIENT} is stopped by an operator")];
+        wait_for("that reason, and no other", || service.health().readiness().reasons == by_operator).await;
         let (code, problem) = publish(&service, 1).await;
         let detail = problem["detail"].as_str().unwrap();
         assert!(code == 503 && detail.contains("an operator stopped the producer's client"), "{problem}");
@@ -177,9 +178,13 @@ fn what_waited_too_long_for_a_stopped_producers_actor_never_goes_out() {
         }
         wait_for("its refusal", || ledger.known() == 1).await;
         assert_eq!(ledger.count(not_sent), 1);
-        assert_eq!(publish(&service, 2).await.0, 200);
-        wait_for("what was acknowledged", || !read(&ledger).is_empty()).await;
-        assert_eq!(read(&ledger), [2]);
+        // A busy machine may let some more run into that deadline.
+        let mut number = 2;
+        while publish(&service, number).await.0 != 200 {
+            number += 1;
+        }
+        wait_for("what was acknowledged", || read(&ledger).contains(&number)).await;
+        assert!(read(&ledger).iter().all(|number| *number >= 2), "{:?}", read(&ledger));
         service.stop().await;
     });
 }

@@ -1,16 +1,15 @@
 //! The router, the consumer's actor and the thread that polls panic: that costs a restart, and no record.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use kafka_actors::escalation::EXIT_SOFTWARE;
 use kafka_actors::kafka::Broker;
 use kafka_actors::status::ActorState;
 
 use crate::kit::{
-    Publisher, TOPIC, broker, kafka, service, service_of, unused, wait_for, wait_for_count, wait_until_ready,
+    GIVE_UP, Publisher, TOPIC, broker, kafka, service, service_of, unused, wait_for, wait_for_count, wait_until_ready,
 };
-use crate::ledger::{KEYS, Ledger, QUICK, THREAD, epochs, status, step, vitals};
+use crate::ledger::{KEYS, Ledger, QUICK, SLOW, THREAD, epochs, status, step, thread_waits_for_its_restart, vitals};
 
 #[test]
 fn a_router_that_panics_hands_each_record_on_once_and_in_order_wherever_it_was() {
@@ -129,11 +128,14 @@ fn the_poll_thread_panics(broker: &Broker, topic: &str) {
         for number in 0..STEPS {
             if number % 500 == 250 {
                 thread.faults().arm("turn", 1);
+                // Armed again before that, it would fail once and not twice.
+                wait_for("its failure", || thread.faults().left("turn") == 0).await;
             }
             publisher.publish_to(topic, &step(number)).await;
         }
         let seen = || ledger.0.lock().unwrap().iter().map(|step| step.1).collect::<HashSet<_>>().len();
         wait_for_count("all", STEPS as usize, seen).await;
+        wait_until_ready(&service).await;
         wait_for("their end", || service.health().consumer().in_flight == 0).await;
         assert_eq!((thread.status().restarts, thread.state()), (4, ActorState::Running));
         assert!(epochs(&service).iter().min() > before.iter().max(), "{before:?} {:?}", epochs(&service));
@@ -147,7 +149,6 @@ fn the_poll_thread_panics(broker: &Broker, topic: &str) {
             }
             assert_eq!(next, STEPS + key, "all of key {key}");
         }
-        wait_until_ready(&service).await;
         service.stop().await;
     });
 }
@@ -157,18 +158,13 @@ fn a_poll_thread_that_waits_for_its_restart_obeys_a_stop_and_one_that_does_not_c
     actix::System::new().block_on(async {
         let broker = broker();
         let ledger = Ledger::default();
-        let slow = [("RESTART_BACKOFF_MS", "60000"), ("RESTART_MAX_BACKOFF_MS", "60000")];
-        let waits = service(&broker, &slow, ledger.route(TOPIC));
+        let waits = service(&broker, &SLOW, ledger.route(TOPIC));
         wait_until_ready(&waits).await;
-        vitals(&waits, THREAD).faults().arm("turn", u32::MAX);
-        // The first two restarts come at once.
-        wait_for("its pause", || {
-            let thread = status(&waits, THREAD);
-            thread.state == ActorState::BackingOff && thread.restarts == 2
-        })
-        .await;
+        thread_waits_for_its_restart(&waits).await;
         assert!(!waits.health().readiness().ready);
-        tokio::time::timeout(Duration::from_secs(20), waits.stop()).await.expect("it waits for no pause");
+        let thread = vitals(&waits, THREAD);
+        tokio::time::timeout(GIVE_UP, waits.stop()).await.expect("it ends");
+        assert_eq!(thread.status().restarts, 2, "it has waited for no pause");
 
         let hopeless: Vec<_> = QUICK.into_iter().chain([("RESTART_BUDGET", "1"), ("RESTART_PROBES", "1")]).collect();
         let hopeless = service(&broker, &hopeless, ledger.route(TOPIC));

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use kafka_actors::kafka::Broker;
 use kafka_actors::service::Service;
-use kafka_actors::status::{ActorStatus, Vitals};
+use kafka_actors::status::{ActorState, ActorStatus, Vitals};
 use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 
-use crate::kit::{Step, service, wait_until_ready};
+use crate::kit::{Step, service, wait_for, wait_until_ready};
 
 /// What was handled, in its order.
 #[derive(Clone, Default)]
@@ -86,5 +86,22 @@ pub(crate) fn epochs(service: &Service) -> Vec<u32> {
 pub(crate) const QUICK: [(&str, &str); 3] =
     [("RESTART_BACKOFF_MS", "1"), ("RESTART_MAX_BACKOFF_MS", "20"), ("COMMIT_INTERVAL_MS", "50")];
 
+/// What was begun is finished before partitions are given away, however slow the machine is.
+pub(crate) const FINISHING: [(&str, &str); 2] =
+    [("DRAIN_DEADLINE_MS", "60000"), ("REBALANCE_DRAIN_DEADLINE_MS", "60000")];
+
 /// The thread that polls Kafka.
 pub(crate) const THREAD: &str = "shard-0/consumer/thread";
+
+/// With these a third failure is followed by a pause of half a minute at least. No failure is forgotten before that.
+pub(crate) const SLOW: [(&str, &str); 3] =
+    [("RESTART_BACKOFF_MS", "60000"), ("RESTART_MAX_BACKOFF_MS", "600000"), ("RESTART_WINDOW_MS", "3600000")];
+
+/// Has the thread of a [`SLOW`] service fail until it waits for its restart.
+pub(crate) async fn thread_waits_for_its_restart(service: &Service) {
+    let thread = vitals(service, THREAD);
+    // The first two restarts come at once.
+    thread.faults().arm("turn", 3);
+    // In this order: before the last failure it is backing off for a moment, twice.
+    wait_for("its pause", || thread.faults().left("turn") == 0 && thread.state() == ActorState::BackingOff).await;
+}

@@ -1,6 +1,8 @@
 //! The `Dockerfile` and `.dockerignore`, read as text: versions, names, features and the user are those of the project.
 
 use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use crate::project::{APPS, is_known, members, read, root, services};
 
@@ -38,10 +40,16 @@ fn stage(wanted: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What the build's `RUN` mounts and does before it builds, and what comes from there on.
+fn build_run() -> (String, String) {
+    let run = all("RUN").into_iter().find(|run| run.contains("cargo build")).unwrap();
+    let (before, build) = run.split_once("cargo build ").unwrap();
+    (before.to_owned(), build.to_owned())
+}
+
 /// The words of the build's command.
 fn build() -> Vec<String> {
-    let run = all("RUN").into_iter().find(|run| run.contains("cargo build")).unwrap();
-    let (_, command) = run.split_once("cargo build ").unwrap();
+    let (_, command) = build_run();
     let (command, _) = command.split_once("&&").unwrap();
     command.split_whitespace().map(str::to_owned).collect()
 }
@@ -92,6 +100,37 @@ fn it_builds_packages_of_the_workspace_from_the_lock_file_with_tls() {
     // The feature wants OpenSSL: its headers where it is built, its library where it runs.
     assert!(all("RUN")[0].contains(" libssl-dev "));
     assert!(stage("runtime")[0].1.contains(" libssl3 "));
+}
+
+#[test]
+fn what_it_packs_is_built_from_the_files_that_were_copied_whatever_the_cache_holds() {
+    let (before, _) = build_run();
+    let (mounts, steps): (Vec<&str>, Vec<&str>) = before.split(' ').partition(|word| word.starts_with("--mount="));
+    let mount = mounts.iter().find(|mount| mount.split(',').any(|option| option == "target=/src/target")).unwrap();
+    assert!(mount.split(',').any(|option| option == "sharing=locked"), "builds at the same time would mix: {mount}");
+
+    // What comes before the build is run on files of last year, and on a cache that was filled since.
+    let folder = tempfile::tempdir().unwrap();
+    let year = Duration::from_hours(365 * 24);
+    let write = |path: &str, age: Duration| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+    };
+    let modified = |path: &str| folder.path().join(path).metadata().unwrap().modified().unwrap();
+    let sources = ["Cargo.toml", "micro-1/Cargo.toml", "micro-1/src/main.rs", "micro-1/migrations/1 first.sql"];
+    for source in sources {
+        write(source, year);
+    }
+    let cached = "target/release/micro-1.d";
+    write(cached, year / 2);
+    let built = modified(cached);
+    let steps = format!("set -e; {} true", steps.join(" "));
+    assert!(Command::new("sh").args(["-c", &steps]).current_dir(folder.path()).status().unwrap().success(), "{steps}");
+    for source in sources {
+        assert!(modified(source) > built, "cargo would take {source} for built already");
+    }
+    assert_eq!(modified(cached), built, "what is cached would be built again");
 }
 
 #[test]

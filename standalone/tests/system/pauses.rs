@@ -104,10 +104,15 @@ fn a_paused_topic_is_not_read_while_others_are_and_when_it_is_resumed_each_of_it
     (0..BACKLOG).for_each(|_| burst(&kafka, &users));
     let place = kafka.send(&Out::new(STUCK, users[0], json!({"userId": users[0], "action": "beside"}).to_string()));
     wait_for("an event of another topic", || settled(&program, STUCK).contains(&place).then_some(()));
-    assert_eq!((paused(&program, TOPIC), paused(&program, STUCK)), (vec![json!("operator"); 8], vec![json!(null); 8]));
+    wait_for("the pause to be shown", || {
+        let shown = (paused(&program, TOPIC), paused(&program, STUCK));
+        (shown == (vec![json!("operator"); 8], vec![json!(null); 8])).then_some(())
+    });
+    wait_for("the pause to be counted", || {
+        let metrics = program.manage("micro-2", "/metrics").text().unwrap();
+        metrics.contains(r#"partitions_paused{service="micro-2",cause="operator"} 8"#).then_some(())
+    });
     assert_eq!(settled(&program, TOPIC), []);
-    let metrics = program.manage("micro-2", "/metrics").text().unwrap();
-    assert!(metrics.contains(r#"partitions_paused{service="micro-2",cause="operator"} 8"#), "{metrics}");
 
     pause_and_resume_while_events_flow(&program, &|| burst(&kafka, &users));
     assert_each_was_handled_once(&program, &kafka, "micro-2-group", 0);

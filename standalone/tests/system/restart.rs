@@ -16,7 +16,7 @@ fn count(program: &Program, service: &str, topic: &str, outcome: &str) -> usize 
 #[test]
 fn a_service_that_was_stopped_goes_on_where_it_stopped_and_repeats_nothing() {
     let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
-    let start = || Start::one("micro-1").on(&broker).keeping(&folder).start();
+    let start = || Start::one("micro-1").finishing().on(&broker).keeping(&folder).start();
     let mut load = Load::notifications(&broker);
     load.burst();
     let mut program = start().ready();
@@ -129,7 +129,9 @@ fn what_micro_1_had_in_hand_when_it_crashed_comes_again() {
 fn what_micro_2_had_in_hand_when_it_crashed_comes_again() {
     let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
     let one = Start::one("micro-1").on(&broker).keeping(&folder).start().ready();
-    let start = || often_committing(Start::one("micro-2")).env("PUBLISH_DEADLINE_MS", "500").on(&broker).start();
+    // It has attempts for longer than the topic is hidden.
+    let patient = || often_committing(Start::one("micro-2")).env("RETRY_ATTEMPTS", "100");
+    let start = || patient().env("PUBLISH_DEADLINE_MS", "500").on(&broker).start();
     let mut two = start().ready();
     // micro-2 has not asked for the topic yet: it reads, and cannot answer.
     broker.hide_topic("notification.events", true).unwrap();
@@ -251,7 +253,7 @@ fn notifications(kafka: &Raw) -> BTreeMap<String, usize> {
 #[test]
 fn two_members_share_the_partitions_and_when_one_leaves_the_other_takes_over_and_nothing_is_lost_or_repeated() {
     let broker = embedded_broker();
-    let start = || Start::one("micro-2").on(&broker).start();
+    let start = || Start::one("micro-2").finishing().on(&broker).start();
     let mut load = Load::user_events(&broker);
     let first = start().ready();
     wait_until_shared(&[&first]);

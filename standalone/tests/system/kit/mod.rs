@@ -41,10 +41,6 @@ pub(crate) fn wait_for<T>(what: &str, mut state: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// A wait for a round of a test that was in time. A promise of time is kept by the program on a machine that is there for
-/// it: where a busy one made a round late, another round follows.
-pub(crate) const IN_TIME: &str = "a round in time";
-
 /// Waits until a count has come to `all`. Only progress may not end: how long the whole takes is the machine's affair.
 #[track_caller]
 pub(crate) fn wait_for_count(what: &str, all: usize, mut count: impl FnMut() -> usize) {

@@ -100,6 +100,11 @@ impl Start {
             .env("KAFKA_PROPERTY_LINGER_MS", "2")
     }
 
+    /// What it has begun is finished before it stops or gives partitions away, however slow the machine is.
+    pub(crate) fn finishing(self) -> Self {
+        self.env("DRAIN_DEADLINE_MS", "60000").env("REBALANCE_DRAIN_DEADLINE_MS", "60000")
+    }
+
     /// With its database in a folder that outlives the process.
     pub(crate) fn keeping(self, folder: &tempfile::TempDir) -> Self {
         self.env("DATA_DIR", folder.path().to_str().unwrap())

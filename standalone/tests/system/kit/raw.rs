@@ -16,6 +16,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{GIVE_UP, unique, wait_for, wait_for_count};
 
+type Producer = ThreadedProducer<Fates>;
+
 /// Partition and offset of a record.
 pub(crate) type Place = (i32, i64);
 
@@ -122,23 +124,28 @@ impl ProducerContext for Fates {
 /// The client.
 pub(crate) struct Raw {
     config: ClientConfig,
-    pub(super) producer: ThreadedProducer<Fates>,
+    pub(super) producer: Producer,
 }
 
 impl Raw {
     pub(crate) fn new(bootstrap: &str) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap).set("reconnect.backoff.max.ms", "100");
-        let producer = config
-            .clone()
+        let producer = Self::producer(&config, |producer| {
+            producer.set("linger.ms", "2");
+        });
+        Self { config, producer }
+    }
+
+    fn producer(config: &ClientConfig, adjust: impl FnOnce(&mut ClientConfig)) -> Producer {
+        let mut config = config.clone();
+        config
             // Java's placement, as the product has it: a user's records lie in one partition whoever wrote them.
             .set("partitioner", "murmur2_random")
             .set("enable.idempotence", "true")
-            .set("message.max.bytes", "2000000")
-            .set("linger.ms", "2")
-            .create_with_context(Fates)
-            .unwrap();
-        Self { config, producer }
+            .set("message.max.bytes", "2000000");
+        adjust(&mut config);
+        config.create_with_context(Fates).unwrap()
     }
 
     /// Another client of these brokers.
@@ -155,6 +162,22 @@ impl Raw {
     /// Writes records in their order; gives the partition and offset of each.
     #[track_caller]
     pub(crate) fn send_all(&self, records: &[Out]) -> Vec<Place> {
+        Self::send_by(&self.producer, records)
+    }
+
+    /// Writes records of one partition in one batch, so that who reads one of them has them all.
+    #[track_caller]
+    pub(crate) fn send_together(&self, records: &[Out]) -> Vec<Place> {
+        // It waits for the last of them, however slow this is.
+        let together = records.len().to_string();
+        let adjust = |producer: &mut ClientConfig| {
+            producer.set("linger.ms", "60000").set("batch.num.messages", &together);
+        };
+        Self::send_by(&Self::producer(&self.config, adjust), records)
+    }
+
+    #[track_caller]
+    fn send_by(producer: &Producer, records: &[Out]) -> Vec<Place> {
         let waiting: Vec<_> = records
             .iter()
             .map(|record| {
@@ -167,7 +190,7 @@ impl Raw {
                 out.partition = record.partition;
                 out.key = record.key.as_deref();
                 out.payload = record.value.as_deref();
-                self.producer.send(out).map_err(|(error, _)| error).unwrap();
+                producer.send(out).map_err(|(error, _)| error).unwrap();
                 waiting
             })
             .collect();

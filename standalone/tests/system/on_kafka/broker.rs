@@ -1,19 +1,12 @@
 //! A broker that dies and comes back under a running service.
 
+use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::{Groups, on};
-use crate::kit::{IN_TIME, Program, Raw, Start, new_user, wait_for};
-
-/// A request is answered within 5 s by default; the second more is the machine's.
-const ANSWER: Duration = Duration::from_secs(5 + 1);
-/// The status says within so long that the broker is down.
-const NOTICE: Duration = Duration::from_secs(5);
+use crate::kit::{Program, Raw, Start, new_user, wait_for};
 
 const UP: u8 = 0;
 const DOWN: u8 = 1;
@@ -27,7 +20,6 @@ struct Answer {
     status: u16,
     /// Where the broker was from the request to its answer, if it was there all the time.
     broker: Option<u8>,
-    in_time: bool,
 }
 
 #[test]
@@ -66,32 +58,20 @@ fn on_kafka_a_dead_broker_never_gets_a_2xx_and_each_answer_holds_after_it_came_b
         };
         until("answers", &|answers| count(answers, UP) >= 20);
 
-        wait_for(IN_TIME, || {
-            kafka.kill_broker(1);
-            broker.store(DOWN, Ordering::SeqCst);
-            let killed = Instant::now();
-            for service in ["micro-1", "micro-2"] {
-                wait_for("the status to say that the broker is down", || {
-                    let status: Value = program.get(service, "/api/kafka/status").json().unwrap();
-                    (status["broker"]["reachable"] == false && status["ready"] == false).then_some(())
-                });
-            }
-            if killed.elapsed() <= NOTICE {
-                return Some(());
-            }
-            broker.store(UP_AGAIN, Ordering::SeqCst);
-            kafka.restart_broker(1);
-            wait_until_ready(program);
-            None
-        });
+        kafka.kill_broker(1);
+        broker.store(DOWN, Ordering::SeqCst);
+        for service in ["micro-1", "micro-2"] {
+            wait_for("the status to say that the broker is down", || {
+                let status: Value = program.get(service, "/api/kafka/status").json().unwrap();
+                (status["broker"]["reachable"] == false && status["ready"] == false).then_some(())
+            });
+        }
         for service in ["micro-1", "micro-2"] {
             assert_eq!(program.get(service, "/readyz").status(), 503);
             assert_eq!(program.get(service, "/livez").status(), 200);
         }
-        // Few, because each may take as long as an answer may.
-        until("answers without a broker, and one of them in time", &|answers| {
-            count(answers, DOWN) >= 5 && answers.iter().any(|answer| answer.broker == Some(DOWN) && answer.in_time)
-        });
+        // Few, because each may take as long as an answer may. None waits for the broker to come back.
+        until("answers without a broker", &|answers| count(answers, DOWN) >= 5);
 
         broker.store(UP_AGAIN, Ordering::SeqCst);
         kafka.restart_broker(1);
@@ -138,17 +118,15 @@ fn wait_until_ready(program: &Program) {
 
 fn ask(program: &Program, user: u64, name: &str) -> Answer {
     let message = json!({"userId": user, "action": "user_created", "data": {"fullName": name}});
-    let asked = Instant::now();
     let answer = program
         .post("micro-1", "/api/kafka/send-to-micro2")
         .json(&json!({"message": message, "topic": "user.events"}))
         .send()
         .unwrap();
-    let in_time = asked.elapsed() <= ANSWER;
     let status = answer.status().as_u16();
     if status != 200 {
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
         assert_eq!(answer.headers().contains_key("retry-after"), status == 503, "{status}");
     }
-    Answer { name: name.to_owned(), status, broker: None, in_time }
+    Answer { name: name.to_owned(), status, broker: None }
 }
