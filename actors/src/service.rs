@@ -4,13 +4,14 @@ mod cares;
 mod listen;
 mod measure;
 mod route;
+mod shard;
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -19,35 +20,27 @@ use actix_web::web;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::consumer::{Command, ConsumerConfig, ConsumerControl, ConsumerParts, KafkaConsumerActor};
-use crate::dead_letter;
-use crate::escalation::{Cause, EXIT_CONFIG, Escalation};
-use crate::handler::{HandlerContext, InFlight};
+use crate::consumer::{ConsumerControl, KafkaConsumerActor};
+use crate::escalation::{Cause, Escalation};
+use crate::handler::HandlerContext;
 use crate::http::Health;
 use crate::inspect::Inspector;
-use crate::journal::{Failed, Journal, Started, Stopping, TopicsCreated, TopicsDelayed};
-use crate::kafka::{Broker, KafkaConfig, TopicSpec, ensure_topics};
-use crate::producer::{OpenError, Outlet, Producer, ProducerActor};
+use crate::journal::{Failed, Journal, Started, Stopping};
+use crate::kafka::{Broker, KafkaConfig};
+use crate::producer::{OpenError, Outlet};
 use crate::record::BatchPool;
-use crate::router::{RouteTable, RouterActor, RouterParts};
 use crate::settings::Settings;
-use crate::status::{ActorTree, HandlerCounters};
+use crate::status::ActorTree;
 use crate::supervisor::Pulses;
 use crate::telemetry;
 use cares::{Cares, Supervise, counters_of};
 use delivery::lease::Lease;
-use delivery::worker::WorkerPolicy;
 use listen::{HttpRoutes, Listener, listen_api, listen_management};
 use measure::measure;
 pub use route::Route;
 use route::{SHARD, StartHandler};
+use shard::{ConsumerStart, topics_of};
 
-/// Largest record of a topic that is created, in bytes: Kafka's own default.
-const MAX_RECORD_BYTES: u32 = 1_048_588;
-/// Largest dead letter: the largest record and the headers that say why it died.
-const MAX_DEAD_LETTER_BYTES: u32 = 2 * MAX_RECORD_BYTES;
-/// Between attempts to reach the broker for its topics.
-const TOPICS_PAUSE: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for records on their way to the broker.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -170,15 +163,7 @@ impl ServiceBuilder {
             .into_iter()
             .zip(counters)
             .map(|(route, (_, _, counters))| {
-                let restart = route.restart.unwrap_or(settings.restart);
-                let policy = WorkerPolicy {
-                    retry: route.retry.unwrap_or(settings.retry),
-                    breaker: settings.breaker,
-                    unkeyed: route.unkeyed,
-                    deadline: route.deadline.unwrap_or(settings.handler_deadline),
-                    max_starts: restart.max_restarts,
-                    ..WorkerPolicy::default()
-                };
+                let (policy, restart) = route.policies(&settings);
                 let context = HandlerContext {
                     pool: pool.clone(),
                     group: settings.group.clone(),
@@ -264,127 +249,6 @@ fn kafka_of(settings: &Settings, broker: Broker) -> KafkaConfig {
         delivery_timeout: settings.publish_deadline.mul_f64(0.8),
         properties: settings.kafka_properties.clone(),
     }
-}
-
-/// What the shard needs to begin.
-struct ConsumerStart {
-    kafka: KafkaConfig,
-    settings: Settings,
-    topics: Vec<TopicSpec>,
-    /// Topics, their handlers, and how these stand.
-    subscribed: Vec<(String, &'static str, Arc<HandlerCounters>)>,
-    handlers: Vec<(String, StartHandler, HandlerContext)>,
-    answered: mpsc::Receiver<Vec<delivery::answer::Answer>>,
-    lease: Arc<Lease>,
-    commands: mpsc::Receiver<Command>,
-    pool: BatchPool,
-    outlet: Outlet,
-    cares: Cares,
-    health: Health,
-    journal: Journal,
-}
-
-impl ConsumerStart {
-    /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
-    async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
-        let Self { kafka, settings, topics, subscribed, handlers, answered, lease, commands, .. } = self;
-        let Self { pool, outlet, cares, health, journal, .. } = self;
-        let escalation = health.escalation.clone();
-        wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
-        let needed = [&cares.router, &cares.producer].map(|care| Arc::clone(care.vitals()));
-        let producer = ProducerActor::start_on_this_arbiter(outlet, cares.producer);
-        let producer = Producer::new(producer, journal.clone());
-        let shares = InFlight::shares(settings.max_in_flight, handlers.len());
-        let routes: RouteTable = handlers
-            .into_iter()
-            .zip(shares)
-            .map(|((topic, start, context), share)| (topic.as_str().into(), start(&producer, context, share)))
-            .collect();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let vitals = Arc::clone(cares.router.vitals());
-        let parts = RouterParts::new(routes, Arc::clone(&waiting), vitals, escalation.clone());
-        let router = RouterActor::start(parts, cares.router);
-        let config = ConsumerConfig {
-            max_in_flight_records: settings.max_in_flight_records,
-            max_in_flight_bytes: settings.max_in_flight_bytes,
-            commit_interval: settings.commit_interval,
-            drain_deadline: settings.rebalance_drain_deadline,
-            stop_deadline: settings.drain_deadline,
-            restart: settings.restart,
-        };
-        let parts = ConsumerParts {
-            kafka,
-            config,
-            routes: subscribed,
-            router: router.recipient(),
-            lease,
-            waiting,
-            pool,
-            answers: answered,
-            board: Arc::clone(&health.consumer),
-            escalation: escalation.clone(),
-            ward: cares.thread,
-            pulses: health.pulses.clone(),
-            arbiter: SHARD,
-            actor: Arc::clone(cares.consumer.vitals()),
-            needed,
-            journal: journal.clone(),
-        };
-        Some(KafkaConsumerActor::start(parts, commands, cares.consumer))
-    }
-}
-
-/// Waits until the topics are there; gives up, and escalates, only where waiting cannot help.
-async fn wait_for_topics(
-    kafka: &KafkaConfig,
-    topics: &[TopicSpec],
-    create: bool,
-    journal: &Journal,
-    escalation: &Escalation,
-) -> Option<()> {
-    loop {
-        let (kafka, topics) = (kafka.clone(), topics.to_vec());
-        let ensured = tokio::task::spawn_blocking(move || ensure_topics(&kafka, &topics, create)).await;
-        match ensured {
-            Ok(Ok(created)) => {
-                if !created.is_empty() {
-                    journal.write(TopicsCreated { topics: &created.join(" ") });
-                }
-                return Some(());
-            }
-            Ok(Err(error)) if error.is_transient() => {
-                journal.write(TopicsDelayed { error: &error, pause: TOPICS_PAUSE });
-            }
-            Ok(Err(error)) => {
-                escalation.raise_for(error, EXIT_CONFIG);
-                return None;
-            }
-            Err(error) => {
-                escalation.raise(&format!("asking for the topics failed: {error}"));
-                return None;
-            }
-        }
-        tokio::time::sleep(TOPICS_PAUSE).await;
-    }
-}
-
-/// The topics of the routes and their dead-letter topics, and those it publishes to.
-fn topics_of(settings: &Settings, routes: &[Route], publishes: &[String]) -> Vec<TopicSpec> {
-    let spec = |name: String, max_message_bytes| TopicSpec {
-        name,
-        partitions: settings.partitions,
-        replication: settings.replication,
-        max_message_bytes,
-    };
-    let mut topics: Vec<TopicSpec> = Vec::new();
-    for route in routes {
-        topics.push(spec(route.topic.clone(), None));
-        topics.push(spec(format!("{}{}", route.topic, dead_letter::SUFFIX), Some(MAX_DEAD_LETTER_BYTES)));
-    }
-    topics.extend(publishes.iter().map(|topic| spec(topic.clone(), None)));
-    topics.sort_by(|one, other| one.name.cmp(&other.name));
-    topics.dedup_by(|one, other| one.name == other.name);
-    topics
 }
 
 /// A running service.

@@ -12,7 +12,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Rng {
 
     /// A number in 0..1.
     pub fn unit(&mut self) -> f64 {
-        let bits = self.next() & u64::from(u32::MAX);
+        let bits = self.number() & u64::from(u32::MAX);
         f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
     }
 }

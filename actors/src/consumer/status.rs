@@ -79,7 +79,7 @@ impl ConsumerThread {
     }
 }
 
-/// `user.events/0-3,5 micro-1.events/2`: a line stays short however many partitions there are.
+/// `user.events/0-3,5 other.events/2`: a line stays short however many partitions there are.
 pub(super) fn summary(partitions: &[TopicPartition]) -> String {
     let mut sorted: Vec<&TopicPartition> = partitions.iter().collect();
     sorted.sort();

@@ -1,38 +1,35 @@
-//! `HandlerActor`: what does the worker want done? This carries it out, and decides nothing.
+//! `HandlerActor`: what is around a handler, and what of it survives which panic?
 
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::fut::ActorFuture;
 use actix::{Actor, Addr, AsyncContext, Context, Supervised};
-use jiff::Timestamp;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::Sleep;
 
 use super::calls::{Calls, Polled};
-use super::entry::{Entry, compact};
+use super::clock::Clock;
+use super::entry::Entry;
 use super::in_flight::Share;
-use super::invoke::{Invoke, Run};
-use super::letters::{Letters, Written};
+use super::invoke::{Called, Invoke, Run, call};
+use super::letters::Letters;
 use crate::escalation::Escalation;
 use crate::event::Event;
-use crate::guard::{Panicked, dropped, guarded, guarded_future};
+use crate::guard::{Panicked, dropped};
 use crate::inspect::Inspector;
-use crate::journal::{ActorFailed, BreakerClosed, BreakerOpened, DeadLetterDelayed, Journal, Message, Routed};
+use crate::journal::Journal;
 use crate::producer::Producer;
 use crate::record::{BatchPool, RecordBatch};
-use crate::status::{ActorState, HandlerCounters};
-use crate::supervisor::{Care, Commands, Order, Orders, Report, Verb, seed, supervise};
+use crate::status::HandlerCounters;
+use crate::supervisor::{Care, Commands, Orders, Report, seed, supervise};
 use delivery::answer::Answers;
 use delivery::lease::Lease;
-use delivery::member::stall::SlowCalls;
-use delivery::now::Now;
-use delivery::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
+use delivery::outcome::Outcome;
 use delivery::worker::restart_budget::RestartPolicy;
-use delivery::worker::{CallEnd, CallId, Effect, Worker, WorkerPolicy, WorkerState};
+use delivery::worker::{CallId, Worker, WorkerPolicy};
 
 /// Records of one batch for one handler.
 #[derive(Debug, actix::Message)]
@@ -57,52 +54,51 @@ pub(crate) struct HandlerContext {
     pub(crate) commands: Commands,
 }
 
-/// What a call to the handler gave: its answers, or its panic.
-type Called = Result<Run<HandlerResult>, Panicked>;
 /// A handler and what it is called with.
-type Call<I> = (Rc<I>, Run<Event<<I as Invoke>::Event>>);
+pub(super) type Call<I> = (Rc<I>, Run<Event<<I as Invoke>::Event>>);
 
 /// The actor around a handler.
 ///
 /// Its worker survives a panic of the handler, and the worker's records survive a panic of the actor itself.
 pub(crate) struct HandlerActor<I: Invoke> {
-    name: &'static str,
-    restart: RestartPolicy,
-    context: HandlerContext,
-    share: Share,
-    producer: Producer,
-    factory: Rc<dyn Fn() -> I>,
-    handler: Option<Rc<I>>,
-    worker: Worker<Entry>,
+    pub(super) name: &'static str,
+    pub(super) restart: RestartPolicy,
+    pub(super) context: HandlerContext,
+    pub(super) share: Share,
+    pub(super) producer: Producer,
+    pub(super) factory: Rc<dyn Fn() -> I>,
+    pub(super) handler: Option<Rc<I>>,
+    pub(super) worker: Worker<Entry>,
     /// Records of one batch that came, of which the first are with the worker.
-    arrived: Option<(Work, usize)>,
-    calls: Box<dyn Polled<CallId, Call<I>, Called>>,
-    letters: Letters,
+    pub(super) arrived: Option<(Work, usize)>,
+    pub(super) calls: Box<dyn Polled<CallId, Call<I>, Called>>,
+    pub(super) letters: Letters,
     /// Rings when the worker has something to do.
-    alarm: Option<(Instant, Pin<Box<Sleep>>)>,
-    orders: Orders,
+    pub(super) alarm: Option<(Instant, Pin<Box<Sleep>>)>,
+    pub(super) orders: Orders,
     /// Is told when a handler that is stopped has no call in flight any more.
-    stopping: Option<Report>,
-    last_panic: Option<Panicked>,
+    pub(super) stopping: Option<Report>,
+    pub(super) last_panic: Option<Panicked>,
     /// Whether there were slow calls when it told last.
-    tells_slow_calls: bool,
-    clock: Clock,
+    pub(super) tells_slow_calls: bool,
+    pub(super) clock: Clock,
     /// Records that came and went since waiting ones were compacted.
-    since_compacted: usize,
-    ended: [u64; Outcome::ALL.len()],
+    pub(super) since_compacted: usize,
+    pub(super) ended: [u64; Outcome::ALL.len()],
 }
 
 impl<I: Invoke> HandlerActor<I> {
     pub(crate) fn new(
         name: &'static str,
-        policy: WorkerPolicy,
+        policy: &WorkerPolicy,
         restart: RestartPolicy,
         context: HandlerContext,
         share: Share,
         producer: Producer,
         factory: Rc<dyn Fn() -> I>,
     ) -> Self {
-        let policy = WorkerPolicy { max_calls: I::MAX_RUNS, max_events_per_call: I::MAX_EVENTS_PER_RUN, ..policy };
+        let policy =
+            WorkerPolicy { max_calls: I::MAX_RUNS, max_events_per_call: I::MAX_EVENTS_PER_RUN, ..policy.clone() };
         Self {
             name,
             restart,
@@ -131,317 +127,6 @@ impl<I: Invoke> HandlerActor<I> {
         let HandlerContext { counters, journal, escalation, .. } = &self.context;
         let care = Care::new(Arc::clone(counters.vitals()), self.restart, journal.clone(), escalation.clone());
         supervise(self, care)
-    }
-
-    /// Does all that can be done now.
-    fn advance(&mut self, cx: &mut task::Context<'_>) {
-        self.clock = Clock::start(self.context.lease.origin());
-        self.worker.set_limit(self.share.limit());
-        self.obey(cx);
-        loop {
-            self.worker.turn(&self.clock.now);
-            let mut more = self.perform();
-            more |= self.make_handler();
-            // A call that is polled acts, and so does who settles a record: that is for the time of the lease alone.
-            while self.worker.may_act(&self.clock.now)
-                && let Some(written) = self.letters.next(cx)
-            {
-                self.letter_ended(written);
-            }
-            while self.worker.may_act(&self.clock.now)
-                && let Some((id, called)) = self.calls.next(cx)
-            {
-                self.call_ended(id, called);
-            }
-            self.begin_calls(cx);
-            more |= self.perform();
-            if !more && !self.alarm_rings(cx) {
-                break;
-            }
-            self.clock.tick();
-        }
-        // Without a lease, and where assignments change, the member wakes whoever waits here.
-        self.context.lease.wake_at_change(cx.waker());
-        self.tell_when_stopped();
-        self.share.tell(self.worker.running(), self.worker.is_full().then_some(cx.waker()));
-        self.flush();
-        if self.since_compacted >= self.worker.queued() && self.context.pool.is_crowded() {
-            self.since_compacted = 0;
-            compact(self.worker.waiting_records_mut(), &self.context.pool);
-        }
-    }
-
-    /// Begins the calls that may begin.
-    fn begin_calls(&mut self, cx: &mut task::Context<'_>) {
-        while let Some(handler) = &self.handler {
-            let mut events = Run::new();
-            let vitals = self.context.counters.vitals();
-            let decode = |entry: &Entry, attempt| {
-                vitals.passes("begin");
-                events.push(decode::<I>(entry, attempt)?);
-                Ok(())
-            };
-            let Some(id) = self.worker.begin(&self.clock.now, decode) else { break };
-            match self.calls.begin(id, (Rc::clone(handler), events), cx) {
-                Some(called) => self.call_ended(id, called),
-                None => {}
-            }
-        }
-    }
-
-    #[inline]
-    fn call_ended(&mut self, id: CallId, called: Called) {
-        self.clock.tick();
-        self.context.counters.vitals().passes("finish");
-        let end = match called {
-            Ok(results) => CallEnd::Answered(results),
-            Err(panicked) => {
-                let cause = panicked.to_string();
-                self.last_panic = Some(panicked);
-                CallEnd::Panicked(cause)
-            }
-        };
-        self.worker.call_ended(&self.clock.now, id, end);
-        self.tell_attempts();
-        if self.last_panic.is_some() {
-            self.perform();
-            self.make_handler();
-        }
-    }
-
-    fn letter_ended(&mut self, Written { id, wait, result, topic }: Written) {
-        let Err(error) = result else { return self.worker.letter_written(id, wait) };
-        if let Some((attempt, pause)) = self.worker.letter_refused(&self.clock.now, id, wait) {
-            let handler = self.name;
-            self.context.journal.write(DeadLetterDelayed { handler, topic: &topic, error: &error, attempt, pause });
-        }
-    }
-
-    /// Does what the worker wants; true where there was anything.
-    fn perform(&mut self) -> bool {
-        self.tell_attempts();
-        let mut any = false;
-        while let Some(effect) = self.worker.next_effect() {
-            any = true;
-            let HandlerContext { journal, counters, group, .. } = &self.context;
-            match effect {
-                Effect::Cancel(id) => self.calls.cancel(&id),
-                Effect::WriteDeadLetter(id, wait) => {
-                    if let Some(letter) = self.worker.letter(id) {
-                        self.letters.write((id, wait), &letter, (group, self.name), self.producer.clone());
-                    }
-                }
-                Effect::DropHandler { panicked } => {
-                    // Its end changes nothing for the next one. Calls in flight keep theirs.
-                    let _ = dropped(self.handler.take());
-                    if let Some(cause) = panicked {
-                        let place = self.last_panic.take().and_then(|panicked| panicked.place);
-                        counters.vitals().fell(cause.clone(), place);
-                        let pause = Duration::ZERO;
-                        journal.write(ActorFailed { actor: counters.vitals().path(), cause: &cause, pause });
-                    }
-                }
-                Effect::BreakerOpened { cause, probe_in } => {
-                    counters.vitals().fell(cause.clone(), None);
-                    journal.write(BreakerOpened { handler: self.name, cause: &cause, probe_in });
-                }
-                Effect::BreakerClosed => journal.write(BreakerClosed { handler: self.name }),
-                Effect::GaveUp { cause } => {
-                    self.context.escalation.raise(&format!("{} does not come back: {cause}", self.name));
-                }
-            }
-        }
-        any
-    }
-
-    /// Makes a handler where the worker wants one; true where it was asked for.
-    fn make_handler(&mut self) -> bool {
-        if !self.worker.wants_handler(&self.clock.now) {
-            return false;
-        }
-        // Where the factory panics, that is a failure like any other.
-        match guarded(|| (self.factory)()) {
-            Ok(handler) => {
-                self.handler = Some(Rc::new(handler));
-                let again = self.worker.handler_made();
-                self.context.counters.vitals().made(self.state(), again);
-            }
-            Err(panicked) => {
-                self.worker.handler_not_made(&self.clock.now, &panicked.to_string());
-                self.context.counters.vitals().panicked(&panicked);
-            }
-        }
-        true
-    }
-
-    /// Does what operators ordered.
-    fn obey(&mut self, cx: &mut task::Context<'_>) {
-        while let Poll::Ready(Some(Order { verb, report })) = self.orders.poll_recv(cx) {
-            if let Some(why) = verb.refused_in(self.context.counters.vitals().state()) {
-                report.failed(why);
-                continue;
-            }
-            self.worker.restart_handler(verb == Verb::Stop);
-            self.perform();
-            // The consumer's thread pauses its topic by that.
-            self.context.counters.vitals().set_state(self.state());
-            if verb == Verb::Stop {
-                self.stopping = Some(report);
-                continue;
-            }
-            self.make_handler();
-            match &self.handler {
-                Some(_) => report.done("made anew"),
-                None => report.failed("the factory failed, and will be asked again"),
-            }
-        }
-    }
-
-    /// A stop is done when nothing is in flight any more.
-    fn tell_when_stopped(&mut self) {
-        if self.worker.calls() == 0
-            && let Some(report) = self.stopping.take()
-        {
-            report.done("stopped, with nothing in hand; its topic is paused");
-        }
-    }
-
-    /// Sets the alarm for the worker's next time where none is set before it; true when it rings.
-    fn alarm_rings(&mut self, cx: &mut task::Context<'_>) -> bool {
-        let Some(next) = self.worker.next_timeout(&self.clock.now) else { return false };
-        let (at, alarm) = match &mut self.alarm {
-            Some((at, alarm)) if *at <= next => (at, alarm),
-            set => {
-                let (at, alarm) = set.insert((next, Box::pin(sleep_until(next.into()))));
-                (at, alarm)
-            }
-        };
-        if alarm.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        // It may have rung for something that is over.
-        let rings = *at >= next;
-        self.alarm = None;
-        rings || self.alarm_rings(cx)
-    }
-
-    /// One journal line and one slot of the ring per attempt that ended.
-    #[inline]
-    fn tell_attempts(&mut self) {
-        let HandlerContext { journal, inspector, .. } = &self.context;
-        let (handler, ended, at_us) = (self.name, &mut self.ended, self.clock.now.wall_us);
-        self.worker.attempts_ended(|attempt| {
-            ended[attempt.outcome as usize] += 1;
-            let message = Message {
-                record: attempt.record.record(),
-                handler,
-                outcome: attempt.outcome,
-                attempt: attempt.number,
-                duration: attempt.duration,
-                error: attempt.error,
-            };
-            if Message::is_read() {
-                journal.write(message);
-            }
-            inspector.keep(at_us, &message);
-        });
-    }
-
-    fn state(&self) -> ActorState {
-        match self.worker.state() {
-            WorkerState::Starting => ActorState::Starting,
-            WorkerState::Running => ActorState::Running,
-            WorkerState::Open => ActorState::BreakerOpen,
-            WorkerState::HalfOpen => ActorState::BreakerHalfOpen,
-            WorkerState::Stopped => ActorState::StoppedByOperator,
-            WorkerState::Failed => ActorState::Failed,
-        }
-    }
-
-    /// Sends what was collected: answers upstream, counts to the metrics and the status.
-    fn flush(&mut self) {
-        let HandlerContext { journal, counters, answers, .. } = &self.context;
-        for outcome in Outcome::ALL {
-            let count = std::mem::take(&mut self.ended[outcome as usize]);
-            if count > 0 {
-                journal.write(Routed { handler: self.name, outcome, count });
-                counters.ended(outcome, count);
-            }
-        }
-        counters.vitals().set_depth(self.worker.queued(), self.worker.running());
-        counters.vitals().set_state(self.state());
-        counters.set_feeding(self.worker.appetite(), self.worker.delayed_letters());
-        let slow = self.worker.slow_calls(&self.clock.now);
-        if self.tells_slow_calls || !slow.is_empty() {
-            self.tells_slow_calls = !slow.is_empty();
-            counters.set_slow_calls(SlowCalls { calls: slow, is_full: self.worker.is_full() });
-        }
-        let collected = self.worker.answers();
-        if !collected.is_empty() {
-            self.since_compacted += collected.len();
-            // The receiver goes away only with the consumer's thread, when none needs answers any more.
-            let next = Vec::with_capacity(collected.len());
-            let _ = answers.send(std::mem::replace(collected, next));
-        }
-    }
-
-    /// Hands each record that arrived to the worker.
-    fn take_arrived(&mut self) {
-        while let Some((Work { batch, records }, taken)) = &mut self.arrived
-            && let Some(index) = records.get(*taken)
-        {
-            let entry = Entry { batch: Arc::clone(batch), index: *index };
-            *taken += 1;
-            self.worker.arrive(entry);
-            self.context.counters.vitals().passes("work");
-        }
-        self.arrived = None;
-    }
-}
-
-/// Decodes inside the guard: a contract's own `Deserialize` or validation may panic.
-#[inline]
-fn decode<I: Invoke>(entry: &Entry, attempt: u32) -> Result<Event<I::Event>, HandlerError> {
-    guarded(|| Event::decode(&entry.batch, entry.index, attempt))
-        .unwrap_or_else(|panicked| Err(HandlerError::new(ErrorKind::Undecodable, panicked)))
-}
-
-/// Calls the handler; a panic in it ends here, and so does one in the `Drop` of what it was called with.
-// Not itself `async`, which would move the events once more.
-fn call<I: Invoke>(handler: Rc<I>, events: Run<Event<I::Event>>) -> impl Future<Output = Called> {
-    guarded_future(async move {
-        let results = handler.invoke(&events).await;
-        drop(events);
-        results
-    })
-}
-
-/// The clocks, read once per call: reading them for everything that wants the time would cost more than a small handler.
-struct Clock {
-    origin: Instant,
-    /// The wall clock at the origin, in microseconds since the Unix epoch.
-    origin_us: i64,
-    now: Now,
-}
-
-impl Clock {
-    /// Reads both clocks.
-    fn start(origin: Instant) -> Self {
-        let mut clock = Self { origin, origin_us: 0, now: Now { instant: origin, ns: 0, wall_us: 0 } };
-        clock.tick();
-        clock.origin_us = Timestamp::now().as_microsecond() - clock.now.wall_us;
-        clock.now.wall_us += clock.origin_us;
-        clock
-    }
-
-    /// Reads the monotonic one again.
-    #[inline]
-    fn tick(&mut self) {
-        let instant = Instant::now();
-        let passed = instant.saturating_duration_since(self.origin);
-        // Not `as_nanos`, which has 128 bits.
-        let ns = passed.as_secs() * 1_000_000_000 + u64::from(passed.subsec_nanos());
-        self.now = Now { instant, ns, wall_us: self.origin_us + (ns / 1_000).cast_signed() };
     }
 }
 

@@ -1,11 +1,13 @@
 //! The two kinds of handlers behind one face: how many events a run has, how many runs there are at once, and the call.
 
 use std::future::Future;
+use std::rc::Rc;
 
 use smallvec::smallvec;
 
 use super::{BatchHandler, Handler};
 use crate::event::{Contract, Event};
+use crate::guard::{Panicked, guarded_future};
 use delivery::outcome::{HandlerError, HandlerResult};
 pub(crate) use delivery::worker::Run;
 
@@ -59,4 +61,17 @@ impl<H: BatchHandler> Invoke for InBatches<H> {
         let wrong = format!("the handler gave {} answers for {} events", results.len(), events.len());
         smallvec![Err(HandlerError::permanent(wrong)); events.len()]
     }
+}
+
+/// What a call to the handler gave: its answers, or its panic.
+pub(super) type Called = Result<Run<HandlerResult>, Panicked>;
+
+/// Calls the handler; a panic in it ends here, and so does one in the `Drop` of what it was called with.
+// Not itself `async`, which would move the events once more.
+pub(super) fn call<I: Invoke>(handler: Rc<I>, events: Run<Event<I::Event>>) -> impl Future<Output = Called> {
+    guarded_future(async move {
+        let results = handler.invoke(&events).await;
+        drop(events);
+        results
+    })
 }

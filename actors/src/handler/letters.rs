@@ -47,7 +47,7 @@ impl Letters {
             last_failure: at(letter.last_failure_us),
         };
         let outgoing = dead_letter(&letter.record.record(), &cause);
-        let topic = outgoing.topic.to_string();
+        let topic = outgoing.topic.clone();
         let write = async move {
             let result = producer.send(outgoing).await.map(drop);
             Written { id, wait, result, topic }

@@ -2,6 +2,8 @@
 
 mod actor;
 mod calls;
+mod clock;
+mod drive;
 mod entry;
 mod in_flight;
 mod invoke;

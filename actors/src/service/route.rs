@@ -7,6 +7,7 @@ use actix::Recipient;
 
 use crate::handler::{BatchHandler, Each, Handler, HandlerActor, HandlerContext, InBatches, Invoke, Share, Work};
 use crate::producer::Producer;
+use crate::settings::Settings;
 use delivery::worker::WorkerPolicy;
 use delivery::worker::lanes::Unkeyed;
 use delivery::worker::restart_budget::RestartPolicy;
@@ -70,13 +71,28 @@ impl Route {
         self
     }
 
+    /// How its handler is run, and how the actor around that is restarted.
+    pub(super) fn policies(&self, settings: &Settings) -> (WorkerPolicy, RestartPolicy) {
+        let restart = self.restart.unwrap_or(settings.restart);
+        let policy = WorkerPolicy {
+            retry: self.retry.unwrap_or(settings.retry),
+            breaker: settings.breaker,
+            unkeyed: self.unkeyed,
+            deadline: self.deadline.unwrap_or(settings.handler_deadline),
+            max_starts: restart.max_restarts,
+            ..WorkerPolicy::default()
+        };
+        (policy, restart)
+    }
+
     fn new<H, I: Invoke>(topic: &str, make: impl Fn(&Producer) -> I + Send + 'static) -> Self {
         let handler = short_name::<H>();
         let start = move |policy: WorkerPolicy, restart: RestartPolicy| -> StartHandler {
             Box::new(move |producer: &Producer, context: HandlerContext, share: Share| {
                 let (own, producer) = (producer.clone(), producer.clone());
                 let factory = Rc::new(move || make(&own));
-                let actor = HandlerActor::new(handler, policy, restart, context, share, producer, factory).supervised();
+                let actor =
+                    HandlerActor::new(handler, &policy, restart, context, share, producer, factory).supervised();
                 actor.recipient()
             })
         };

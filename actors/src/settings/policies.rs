@@ -32,11 +32,13 @@ impl Declare for BreakerPolicy {
         let interval = "longest interval between events that are tried while a breaker is open";
         let exit = "the service ends with code 70 when a breaker has been open for so long; without it, it never does";
         let millis = |text: &str| text.parse().ok().filter(|millis| (1..=86_400_000).contains(millis));
-        let exit_after = reader.about(exit).optional("BREAKER_EXIT_AFTER_MS", "a number, 1 to 86400000", millis);
         Self {
             keys: reader.about(keys).within("BREAKER_KEYS", 5, 1..=1_000),
             max_interval: reader.about(interval).millis("BREAKER_MAX_INTERVAL_MS", 60_000, 1..=3_600_000),
-            exit_after: exit_after.map(Duration::from_millis),
+            exit_after: reader
+                .about(exit)
+                .optional("BREAKER_EXIT_AFTER_MS", "a number, 1 to 86400000", millis)
+                .map(Duration::from_millis),
         }
     }
 }

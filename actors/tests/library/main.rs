@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod around;
+mod blame;
 mod blocked;
 mod breaker;
 mod commands;

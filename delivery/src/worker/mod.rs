@@ -10,6 +10,7 @@ mod attempts;
 mod begin;
 pub mod breaker;
 mod calls;
+mod effect;
 mod item;
 pub mod lanes;
 mod letters;
@@ -23,145 +24,31 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use arena::Id;
-pub use calls::{CallId, Run};
-pub use item::Routed;
-pub use lanes::Wait;
-pub use letters::Letter;
+pub use self::arena::Id;
+pub use self::calls::{CallId, Run};
+pub use self::effect::{Appetite, Attempt, CallEnd, Effect, WorkerPolicy, WorkerState};
+pub use self::item::Routed;
+pub use self::lanes::Wait;
+pub use self::letters::Letter;
 
 use crate::answer::Answer;
 use crate::assignment::Assignment;
 use crate::lease::Lease;
 use crate::member::stall::{MAX_SLOW_CALLS, SlowCall};
 use crate::now::{Now, nanos};
-use crate::outcome::{HandlerResult, Outcome};
+use crate::outcome::Outcome;
 use crate::rng::Rng;
 use crate::sabotage::{self, Sabotage};
-use breaker::{Breaker, BreakerPolicy};
+use breaker::Breaker;
 use calls::Calls;
 use item::{Item, Stage};
-use lanes::{Lanes, Unkeyed};
+use lanes::Lanes;
 use letters::Held;
 use present::{Present, Wanted};
-use retry::RetryPolicy;
 use timers::{Due, Timers};
 
 /// A call that has run for so long is named, for it may hold a frontier up.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
-
-/// How a handler is run.
-#[derive(Clone, Debug)]
-pub struct WorkerPolicy {
-    /// Attempts and backoff.
-    pub retry: RetryPolicy,
-    /// When failures are the handler's, and what then.
-    pub breaker: BreakerPolicy,
-    /// Order of records without a key.
-    pub unkeyed: Unkeyed,
-    /// A call that takes longer is cancelled.
-    pub deadline: Duration,
-    /// How often the first handler may fail to be made before it is given up.
-    pub max_starts: u32,
-    /// Calls at once, where the limit of lanes allows.
-    pub max_calls: usize,
-    /// Events in one call.
-    pub max_events_per_call: usize,
-}
-
-impl Default for WorkerPolicy {
-    fn default() -> Self {
-        Self {
-            retry: RetryPolicy::default(),
-            breaker: BreakerPolicy::default(),
-            unkeyed: Unkeyed::default(),
-            deadline: Duration::from_secs(30),
-            max_starts: 5,
-            max_calls: usize::MAX,
-            max_events_per_call: 1,
-        }
-    }
-}
-
-/// How a call to the handler ended.
-#[derive(Clone, Debug)]
-pub enum CallEnd {
-    /// It answered for each of its events, in order.
-    Answered(Run<HandlerResult>),
-    /// It panicked, and said so.
-    Panicked(String),
-}
-
-/// What the driver does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Drop the call where it waits. Its end is not told any more.
-    Cancel(CallId),
-    /// Write the dead letter of this record, and say [`letter_written`](Worker::letter_written) or
-    /// [`letter_refused`](Worker::letter_refused) with the same names.
-    WriteDeadLetter(Id, Wait),
-    /// Drop the handler: it panicked, or an operator said so.
-    DropHandler {
-        /// The panic.
-        panicked: Option<String>,
-    },
-    /// The breaker opened: what feeds the handler is to stop.
-    BreakerOpened {
-        /// Why.
-        cause: String,
-        /// Until the first probe.
-        probe_in: Duration,
-    },
-    /// The breaker closed: an event was handled.
-    BreakerClosed,
-    /// It does not come back, and the service is to end.
-    GaveUp {
-        /// Why.
-        cause: String,
-    },
-}
-
-/// How the handler is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerState {
-    /// None was made yet.
-    Starting,
-    /// It works.
-    Running,
-    /// The breaker is open: nothing is called.
-    Open,
-    /// The breaker is open, and one event is tried.
-    HalfOpen,
-    /// An operator stopped it.
-    Stopped,
-    /// It was given up.
-    Failed,
-}
-
-/// How much the handler is fed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appetite {
-    /// All that there is room for.
-    Everything,
-    /// Nothing.
-    Nothing,
-    /// One record more than at the last request; each request has another number.
-    OneMore(u64),
-}
-
-/// An attempt that ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a, R> {
-    /// The record.
-    pub record: &'a R,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Number of the attempt, from 1.
-    pub number: u32,
-    /// From its start to its end.
-    pub duration: Duration,
-    /// Why it failed, where it did.
-    pub error: Option<&'a str>,
-}
 
 /// The same, while its record is still in its place.
 #[derive(Debug)]
@@ -487,3 +374,6 @@ impl<R: Routed> Worker<R> {
         self.lanes.all_mut().filter(|item| matches!(item.stage, Stage::Queued)).map(|item| &mut item.record)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@ pub(crate) enum Ended {
 type Event = (Tenure, Edition, i64);
 /// A key of a partition, whoever owns that.
 type Key = (usize, u8);
+/// How a call ended for an event.
+pub(crate) type Told = (Event, Key, Ended);
 
 /// What can be known of a handler by looking at its calls.
 #[derive(Debug, Default)]
@@ -110,7 +112,7 @@ impl History {
     }
 
     /// A call ended, or was cancelled.
-    pub(crate) fn call_ended(&mut self, member: usize, id: CallId, events: &[(Event, Key, Ended)], now: Instant) {
+    pub(crate) fn call_ended(&mut self, member: usize, id: CallId, events: &[Told], now: Instant) {
         let watched = self.watched(member);
         let Some(at) = watched.in_flight.iter().position(|(call, ..)| *call == id) else { return };
         let (_, numbers, is_probe) = watched.in_flight.swap_remove(at);
@@ -126,11 +128,10 @@ impl History {
             watched.ended.insert(*event, *ended);
             let is_last = numbers.get(event).is_some_and(|number| *number >= POLICY.retry.max_attempts);
             match ended {
-                Ended::Well | Ended::Moved => {}
+                // In company it is not known whose fault it was.
+                Ended::Well | Ended::Moved | Ended::InCompany => {}
                 Ended::AsIfBroken => watched.failed(*event, *key, true),
                 Ended::Transient => watched.failed(*event, *key, is_last),
-                // Whose fault it was is not known.
-                Ended::InCompany => {}
                 Ended::Permanent => watched.failed(*event, *key, false),
                 Ended::Away => {
                     watched.failed(*event, *key, false);

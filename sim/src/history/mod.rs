@@ -12,8 +12,8 @@ use std::ops::Range;
 pub use violation::Violation;
 
 use crate::Report;
-pub(crate) use breaker::Ended;
 use breaker::Watched;
+pub(crate) use breaker::{Ended, Told};
 use commits::Sender;
 use rejoins::Rejoins;
 

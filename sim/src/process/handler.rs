@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use delivery::answer::Answer;
-use delivery::assignment::Assignment;
 use delivery::lease::Lease;
 use delivery::now::Now;
-use delivery::outcome::{Done, ErrorKind, HandlerError, Outcome};
+use delivery::outcome::{ErrorKind, Outcome};
 use delivery::worker::breaker::BreakerPolicy;
 use delivery::worker::retry::RetryPolicy;
-use delivery::worker::{Appetite, CallEnd, CallId, Effect, Id, Routed, Wait, Worker, WorkerPolicy};
+use delivery::worker::{Appetite, CallEnd, CallId, Effect, Id, Wait, Worker, WorkerPolicy};
 
+use super::item::Item;
 use super::step::Step;
-use crate::history::{Edition, Ended, Nature, Record, Tenure, Violation};
+use crate::history::{Ended, Tenure, Told, Violation};
 
 const LANES_AT_ONCE: usize = 8;
 /// Small, so that a short world sees all of it.
@@ -37,55 +37,8 @@ const BATCH: usize = 4;
 const UNMADE_PERCENT: u64 = 30;
 /// Of a hundred attempts to write a dead letter, so many fail while there are faults.
 const UNWRITTEN_PERCENT: u64 = 25;
-/// Of a hundred calls to a handler in good health, while there are faults.
-const PANICKING_PERCENT: u64 = 3;
-const HANGING_PERCENT: u64 = 2;
-const FAILING_PERCENT: u64 = 20;
-/// So many of a hundred failures are transient.
-const TRANSIENT_PERCENT: u64 = 80;
 /// Of a thousand turns, so many have the driver panic.
 const DRIVER_PANICS_PERMILLE: usize = 2;
-
-/// A record on its way through the member.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    pub(crate) tenure: Tenure,
-    pub(crate) record: Record,
-    pub(crate) key: [u8; 1],
-    pub(crate) assignment: Arc<Assignment>,
-}
-
-impl Routed for Item {
-    fn assignment(&self) -> &Assignment {
-        &self.assignment
-    }
-
-    fn offset(&self) -> i64 {
-        self.record.offset
-    }
-
-    fn key(&self) -> Option<&[u8]> {
-        Some(&self.key)
-    }
-}
-
-impl Item {
-    pub(crate) fn new(tenure: Tenure, record: Record, assignment: &Arc<Assignment>) -> Self {
-        Self { tenure, record, key: [record.key], assignment: Arc::clone(assignment) }
-    }
-
-    fn place(&self) -> (Tenure, Edition, i64) {
-        (self.tenure, self.record.edition, self.record.offset)
-    }
-
-    fn suspect(&self) -> (usize, u8) {
-        (self.tenure.partition, self.record.key)
-    }
-
-    fn key_of(&self) -> (Tenure, u8) {
-        (self.tenure, self.record.key)
-    }
-}
 
 /// A call that was begun.
 #[derive(Debug)]
@@ -290,51 +243,6 @@ impl Handler {
         free.map_or(Ok(()), |item| Err(Violation::Blocked(item.tenure.partition, item.record.offset)))
     }
 
-    /// How a call will end, and after how long, if ever.
-    fn fate(&self, items: &[Item], step: &mut Step<'_>) -> (CallEnd, Option<Duration>) {
-        // Some are slow, but not too slow for the deadline.
-        let deadline = usize::try_from(POLICY.deadline.as_millis()).unwrap_or(0);
-        let slow = if step.rng.percent(15) { deadline - 1 } else { 150 };
-        let takes = Some(Duration::from_millis(step.rng.below(slow) as u64));
-        let panics = || CallEnd::Panicked("by seed".to_owned());
-        let is = |nature: Nature| items.iter().any(|item| item.record.nature == nature);
-        let luck = step.rng.next() % 100;
-        if step.now < self.broken_until || is(Nature::Poison) {
-            return (panics(), takes);
-        }
-        let all =
-            |result: Result<Done, HandlerError>| CallEnd::Answered(items.iter().map(|_| result.clone()).collect());
-        if is(Nature::Hangs) {
-            return (all(Ok(Done::Handled)), None);
-        }
-        if step.now < self.away_until {
-            return (all(Err(HandlerError::unavailable("its store"))), takes);
-        }
-        if step.faults && luck < PANICKING_PERCENT {
-            return (panics(), takes);
-        }
-        if step.faults && luck < PANICKING_PERCENT + HANGING_PERCENT {
-            // It would answer, but long after its deadline.
-            return (all(Ok(Done::Handled)), step.rng.percent(50).then_some(POLICY.deadline * 2));
-        }
-        // As the handler promises: behind a failed event those of its key fail as it did.
-        let mut failed: HashMap<(usize, u8), HandlerError> = HashMap::new();
-        let results = items.iter().map(|item| {
-            if let Some(error) = failed.get(&item.suspect()) {
-                return Err(error.clone());
-            }
-            let fails = step.faults && step.rng.percent(FAILING_PERCENT);
-            let error = match fails.then(|| step.rng.percent(TRANSIENT_PERCENT)) {
-                None => return Ok(Done::Handled),
-                Some(true) => HandlerError::transient("by seed"),
-                Some(false) => HandlerError::permanent("by seed"),
-            };
-            failed.insert(item.suspect(), error.clone());
-            Err(error)
-        });
-        (CallEnd::Answered(results.collect()), takes)
-    }
-
     /// Takes some of what has ended, in any order.
     fn end_some(&mut self, now: &Now, step: &mut Step<'_>) -> Result<(), Violation> {
         while step.rng.percent(80) {
@@ -371,7 +279,7 @@ impl Handler {
     /// Has the history know how a call ended.
     fn tell_end(&mut self, id: CallId, generation: u32, items: &[Item], end: &CallEnd, step: &mut Step<'_>) {
         let alone = items.len() == 1;
-        let mut told: Vec<((Tenure, Edition, i64), (usize, u8), Ended)> = Vec::new();
+        let mut told: Vec<Told> = Vec::new();
         match end {
             CallEnd::Answered(results) => {
                 let mut failed = HashSet::new();
@@ -398,12 +306,7 @@ impl Handler {
         self.history_of_end(id, &told, step);
     }
 
-    fn history_of_end(
-        &mut self,
-        id: CallId,
-        told: &[((Tenure, Edition, i64), (usize, u8), Ended)],
-        step: &mut Step<'_>,
-    ) {
+    fn history_of_end(&mut self, id: CallId, told: &[Told], step: &mut Step<'_>) {
         for (_, key, ended) in told {
             if *ended != Ended::Well {
                 // Its backoff, or until it is known whose fault it was.

@@ -2,7 +2,9 @@
 
 mod carry_out;
 mod consumer;
+mod fate;
 mod handler;
+mod item;
 mod messages;
 mod reading;
 mod step;

@@ -6,7 +6,8 @@ use delivery::member::ingest::{BatchSize, Ingest};
 use delivery::worker::Appetite;
 
 use super::consumer::{Consumer, name};
-use super::handler::{Handler, Item};
+use super::handler::Handler;
+use super::item::Item;
 use super::step::{Step, TOPIC};
 use crate::history::{Known, Record, Violation};
 

@@ -23,9 +23,6 @@ const JSON_ROOMS: [&str; 7] = [
 
 /// A file of more lines wants to be two.
 const MAX_LINES: usize = 400;
-/// Files that are longer today, and how long they may become before they have to be taken apart.
-const LONG_FILES: [&str; 1] = ["actors/src/service.rs"];
-const MAX_LONG_LINES: usize = 550;
 
 /// The sources of the services, without tests.
 fn sources() -> Vec<(String, Source)> {
@@ -280,8 +277,7 @@ fn every_file_begins_by_saying_what_it_is_for() {
 #[test]
 fn no_file_grows_beyond_what_one_can_read_at_a_sitting() {
     for file in all_files() {
-        let limit = if LONG_FILES.contains(&file.as_str()) { MAX_LONG_LINES } else { MAX_LINES };
         let lines = read(&file).lines().count();
-        assert!(lines <= limit, "{file} has {lines} lines");
+        assert!(lines <= MAX_LINES, "{file} has {lines} lines");
     }
 }
