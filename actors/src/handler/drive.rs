@@ -24,6 +24,8 @@ use delivery::worker::{CallEnd, CallId, Effect, WorkerState};
 impl<I: Invoke> HandlerActor<I> {
     /// Does all that can be done now.
     pub(super) fn advance(&mut self, cx: &mut task::Context<'_>) {
+        // Before anything is looked at: what changes from here on, or a lease that holds again, has this called once more.
+        self.context.lease.wake_at_change(cx.waker());
         self.clock = Clock::start(self.context.lease.origin());
         self.worker.set_limit(self.share.limit());
         self.obey(cx);
@@ -49,8 +51,6 @@ impl<I: Invoke> HandlerActor<I> {
             }
             self.clock.tick();
         }
-        // Without a lease, and where assignments change, the member wakes whoever waits here.
-        self.context.lease.wake_at_change(cx.waker());
         self.tell_when_stopped();
         self.share.tell(self.worker.running(), self.worker.is_full().then_some(cx.waker()));
         self.flush();
