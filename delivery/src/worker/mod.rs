@@ -31,6 +31,13 @@ pub use self::item::Routed;
 pub use self::lanes::Wait;
 pub use self::letters::Letter;
 
+use self::breaker::Breaker;
+use self::calls::Calls;
+use self::item::{Item, Stage};
+use self::lanes::Lanes;
+use self::letters::Held;
+use self::present::{Present, Wanted};
+use self::timers::{Due, Timers};
 use crate::answer::Answer;
 use crate::assignment::Assignment;
 use crate::lease::Lease;
@@ -39,13 +46,6 @@ use crate::now::{Now, nanos};
 use crate::outcome::Outcome;
 use crate::rng::Rng;
 use crate::sabotage::{self, Sabotage};
-use breaker::Breaker;
-use calls::Calls;
-use item::{Item, Stage};
-use lanes::Lanes;
-use letters::Held;
-use present::{Present, Wanted};
-use timers::{Due, Timers};
 
 /// A call that has run for so long is named, for it may hold a frontier up.
 const SLOW_AFTER: Duration = Duration::from_secs(1);

@@ -291,19 +291,27 @@ fn a_service_with_a_stopped_handler_stops_in_order_and_the_next_one_handles_what
 }
 
 #[test]
-fn a_restart_on_command_ends_an_escalation_at_once() {
-    // Without it the first probe comes after a minute at the earliest.
-    let start = harmful().env("RETRY_ATTEMPTS", "1").env("RESTART_BUDGET", "2");
-    let mut program = start.env("RESTART_BACKOFF_MS", "60000").env("RESTART_MAX_BACKOFF_MS", "600000").start().ready();
-    for _ in 0..3 {
+fn a_restart_on_command_closes_a_breaker_at_once() {
+    let mut program = harmful().env("RETRY_ATTEMPTS", "1").start().ready();
+    for _ in 0..5 {
         poke(&program, "panic");
     }
-    wait_for("the escalation", || (actor(&program, HANDLER)["state"] == "escalated").then_some(()));
-    let healthy = poke(&program, "sleep:1");
+    let state = || actor(&program, HANDLER)["state"].as_str().unwrap_or_default().to_owned();
+    let dead_letters = |count: u64| {
+        let handler = program.actor("micro-2", "user.events");
+        (handler["deadLettered"] == count).then_some(())
+    };
+    // Users are dead-lettered one by one until there are five of them: the last one waits.
+    wait_for("the breaker", || state().starts_with("breaker_").then_some(()));
+    wait_for("the dead letters before it", || dead_letters(4));
+    assert_eq!(program.get("micro-2", "/readyz").status(), 503);
     done(&program, HANDLER, "restart");
+    // Nothing was handled: by the command alone its attempt counts now.
+    wait_for("the fifth dead letter", || dead_letters(5));
+    let healthy = poke(&program, "sleep:1");
     wait_for("the notification", || (!program.notifications(healthy).is_empty()).then_some(()));
     program.wait_until_ready("micro-2");
-    assert_eq!(actor(&program, HANDLER)["state"], "running");
+    assert_eq!(state(), "running");
     assert!(program.stop().success());
 }
 
