@@ -79,6 +79,8 @@ pub(crate) struct HandlerActor<I: Invoke> {
     /// Is told when a handler that is stopped has no call in flight any more.
     pub(super) stopping: Option<Report>,
     pub(super) last_panic: Option<Panicked>,
+    /// Whether the driver did what may want it to turn once more.
+    pub(super) did_something: bool,
     /// Whether there were slow calls when it told last.
     pub(super) tells_slow_calls: bool,
     pub(super) clock: Clock,
@@ -116,6 +118,7 @@ impl<I: Invoke> HandlerActor<I> {
             alarm: None,
             stopping: None,
             last_panic: None,
+            did_something: false,
             tells_slow_calls: false,
             since_compacted: 0,
             ended: [0; Outcome::ALL.len()],

@@ -31,8 +31,8 @@ impl<I: Invoke> HandlerActor<I> {
         self.obey(cx);
         loop {
             self.worker.turn(&self.clock.now);
-            let mut more = self.perform();
-            more |= self.make_handler();
+            self.perform();
+            self.make_handler();
             // A call that is polled acts, and so does who settles a record: that is for the time of the lease alone.
             while self.worker.may_act(&self.clock.now)
                 && let Some(written) = self.letters.next(cx)
@@ -45,8 +45,9 @@ impl<I: Invoke> HandlerActor<I> {
                 self.call_ended(id, called);
             }
             self.begin_calls(cx);
-            more |= self.perform();
-            if !more && !self.alarm_rings(cx) {
+            self.perform();
+            // What was done may have begun something that is to be polled.
+            if !std::mem::take(&mut self.did_something) && !self.alarm_rings(cx) {
                 break;
             }
             self.clock.tick();
@@ -105,12 +106,11 @@ impl<I: Invoke> HandlerActor<I> {
         }
     }
 
-    /// Does what the worker wants; true where there was anything.
-    fn perform(&mut self) -> bool {
+    /// Does what the worker wants.
+    fn perform(&mut self) {
         self.tell_attempts();
-        let mut any = false;
         while let Some(effect) = self.worker.next_effect() {
-            any = true;
+            self.did_something = true;
             let HandlerContext { journal, counters, group, .. } = &self.context;
             match effect {
                 Effect::Cancel(id) => self.calls.cancel(&id),
@@ -139,14 +139,14 @@ impl<I: Invoke> HandlerActor<I> {
                 }
             }
         }
-        any
     }
 
-    /// Makes a handler where the worker wants one; true where it was asked for.
-    fn make_handler(&mut self) -> bool {
+    /// Makes a handler where the worker wants one.
+    fn make_handler(&mut self) {
         if !self.worker.wants_handler(&self.clock.now) {
-            return false;
+            return;
         }
+        self.did_something = true;
         // Where the factory panics, that is a failure like any other.
         match guarded(|| (self.factory)()) {
             Ok(handler) => {
@@ -159,7 +159,6 @@ impl<I: Invoke> HandlerActor<I> {
                 self.context.counters.vitals().panicked(&panicked);
             }
         }
-        true
     }
 
     /// Does what operators ordered.
