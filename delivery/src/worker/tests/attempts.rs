@@ -76,7 +76,7 @@ fn while_the_breaker_is_open_no_attempt_counts_and_when_all_have_failed_one_more
     bench.panic_at_all();
     let mut asked = Vec::new();
     for _ in 0..10 {
-        bench.pass(Duration::from_secs(60));
+        bench.pass(Duration::from_mins(1));
         let (id, events) = bench.begin().unwrap();
         assert!(events[0].1 <= 2, "{events:?}");
         asked.push(bench.worker.appetite());
@@ -124,7 +124,7 @@ fn what_the_handler_needs_is_away_and_no_attempt_is_used_up() {
         assert_eq!(events, [("a", 1)]);
         bench.answers(id, Err(HandlerError::unavailable("the ledger is locked")));
         assert_eq!(bench.worker.breaker_cause(), Some("unavailable: the ledger is locked"));
-        bench.pass(Duration::from_secs(60));
+        bench.pass(Duration::from_mins(1));
     }
     let (id, _) = bench.begin().unwrap();
     bench.handles(id);
@@ -212,7 +212,7 @@ fn a_breaker_that_is_open_for_too_long_is_given_up_only_where_that_is_wanted() {
         bench.arrive(["a", "b", "c"]);
         bench.panic_at_all();
         bench.effects();
-        bench.pass(Duration::from_secs(3_600));
+        bench.pass(Duration::from_hours(1));
         let gave_up = bench.effects().iter().any(|effect| matches!(effect, Effect::GaveUp { .. }));
         assert_eq!(
             (gave_up, bench.worker.state() == WorkerState::Failed),

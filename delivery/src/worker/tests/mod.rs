@@ -58,7 +58,7 @@ fn policy() -> WorkerPolicy {
             first_backoff: Duration::from_nanos(2),
             max_backoff: Duration::from_nanos(2),
         },
-        breaker: BreakerPolicy { keys: 3, max_interval: Duration::from_secs(60), exit_after: None },
+        breaker: BreakerPolicy { keys: 3, max_interval: Duration::from_mins(1), exit_after: None },
         deadline: DEADLINE,
         ..WorkerPolicy::default()
     }
