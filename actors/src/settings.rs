@@ -16,8 +16,8 @@ use delivery::worker::breaker::BreakerPolicy;
 use delivery::worker::restart_budget::RestartPolicy;
 use delivery::worker::retry::RetryPolicy;
 
-pub use declare::{Declare, Declared, Variable, united};
-pub use reader::{Field, Reader, SettingsError};
+pub use declare::{Variable, united};
+pub use reader::{Declare, Declared, Field, Reader, SettingsError};
 use sources::Sources;
 pub(crate) use sources::own_name;
 pub use sources::{Variables, arguments, environment};
@@ -92,7 +92,7 @@ crate::settings! {
         /// how long a shutdown finishes what was started
         pub drain_deadline: Duration = millis("DRAIN_DEADLINE_MS", 4_000, 0..=60_000),
         /// what the service declares itself
-        own: declare::Own = own(),
+        own: reader::Own = own(),
     }
 }
 

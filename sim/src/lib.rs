@@ -5,6 +5,7 @@
 //! The same seed gives the same run, step by step: the trace's hash is in the report.
 
 mod history;
+mod policy;
 mod process;
 mod report;
 mod rng;

@@ -12,8 +12,9 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 
 use super::actors::actor_routes;
-use super::health::{Health, health_routes, status_of};
+use super::health::Health;
 use super::problem::{Problem, get, post};
+use super::status::{health_routes, status_of};
 use crate::consumer::ConsumerControl;
 use crate::inspect::{Inspector, KEPT_MESSAGES, Query, RoutedMessage};
 use crate::telemetry;

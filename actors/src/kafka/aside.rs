@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::ffi::OwnedMessage;
-use super::source::Message;
+use super::message::Message;
 use delivery::partition::TopicPartition;
 
 /// Records set aside at once, and their bytes: a partition comes in runs of what one fetch brought, so this is the runs of

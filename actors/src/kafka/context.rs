@@ -10,8 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::message::SourceEvent;
 use super::reach::Reach;
-use super::source::SourceEvent;
 use super::statistics::{PartitionStatistics, Statistics};
 use crate::journal::{ClientError, ClientLog, Journal};
 use delivery::partition::TopicPartition;

@@ -7,6 +7,7 @@ mod embedded;
 // librdkafka's queue API has no safe binding, and it makes the pipeline 1.4 to 1.7 times as fast as one poll per record.
 #[allow(unsafe_code)]
 mod ffi;
+mod message;
 mod notes;
 mod offsets;
 mod reach;
@@ -19,10 +20,11 @@ mod wire;
 pub(crate) use config::property_problem;
 pub use config::{Broker, KafkaConfig, NOTES_SUFFIX};
 pub use embedded::EmbeddedBroker;
+pub use message::{Message, SourceEvent};
 pub use notes::Notes;
 pub use offsets::CommitAnswer;
 pub use rdkafka::error::KafkaError;
 pub use sink::{Delivery, PublishCause, PublishError, Reply, Sink, SinkEvent};
-pub use source::{Message, Source, SourceError, SourceEvent};
+pub use source::{Source, SourceError};
 pub(crate) use statistics::MEASUREMENT_VALID;
 pub use topics::{TopicSpec, TopicsError, ensure_topics};

@@ -1,6 +1,5 @@
 //! Where records come in: one consumer, read in batches; rebalances come out as events that the caller answers.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -12,35 +11,12 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::aside::SetAside;
 use super::config::KafkaConfig;
 use super::context::SourceContext;
-use super::ffi::{QueuedConsumer, RawMessage};
+use super::ffi::QueuedConsumer;
+use super::message::{Message, SourceEvent};
 use super::offsets::{CommitAnswer, commit, commit_answers, committed, list_of};
 use crate::journal::{ClientError, Journal};
-use crate::record::RawRecord;
 use delivery::member::Failure;
 use delivery::partition::{PartitionOffset, TopicPartition};
-
-/// What happened besides records.
-#[derive(Debug)]
-pub enum SourceEvent {
-    /// Partitions come; answer with [`Source::accept`].
-    Assigned(Vec<TopicPartition>),
-    /// Partitions leave; answer with [`Source::release`]. When they are lost, another member has them already.
-    Revoked {
-        /// Which.
-        partitions: Vec<TopicPartition>,
-        /// Whether they were taken without asking.
-        lost: bool,
-    },
-    /// Measured twice a second: whether a broker is reached, and the watermarks that are known.
-    Measured {
-        /// Whether a broker is connected and answers.
-        reachable: bool,
-        /// Whether this member waits for others in a rebalance. Whatever it asks of the coordinator waits with it.
-        waits: bool,
-        /// Per partition: the high watermark, and librdkafka's own lag.
-        watermarks: Vec<(TopicPartition, Option<i64>, Option<i64>)>,
-    },
-}
 
 /// The source cannot go on; a new one must be made.
 #[derive(Debug, thiserror::Error)]
@@ -76,45 +52,6 @@ impl SourceError {
             Self::Unreleased => Failure::Unreleased(cause),
             Self::Open(_) | Self::Fatal(_) | Self::Astray { .. } => Failure::Client(cause),
         }
-    }
-}
-
-/// One record as it comes off the queue.
-pub struct Message<'a>(pub(super) &'a RawMessage<'a>);
-
-impl<'a> Message<'a> {
-    /// A number that is the same for records of one topic while the assignment does not change.
-    #[must_use]
-    pub fn topic_handle(&self) -> usize {
-        self.0.topic_handle()
-    }
-
-    /// Topic.
-    #[must_use]
-    pub fn topic(&self) -> Cow<'a, str> {
-        self.0.topic()
-    }
-
-    /// Partition.
-    #[must_use]
-    pub fn partition(&self) -> i32 {
-        self.0.partition()
-    }
-
-    /// Offset, timestamp, key and value.
-    #[must_use]
-    pub fn raw(&self) -> RawRecord<'a> {
-        RawRecord {
-            offset: self.0.offset(),
-            timestamp_ms: self.0.timestamp_ms(),
-            key: self.0.key(),
-            value: self.0.value(),
-        }
-    }
-
-    /// Headers in their order.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
-        self.0.headers()
     }
 }
 

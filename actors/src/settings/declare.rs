@@ -1,11 +1,7 @@
 //! How settings are declared: once, with name, default, meaning and what is allowed. Their values, `--help`, the documents
 //! and the errors all come from that.
 
-use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
-
-use super::reader::Reader;
 
 /// A struct of settings, one line each. The doc comment is what `--help` says; the line names the variable, its default and
 /// what is allowed, by a method of [`Field`](crate::settings::Field).
@@ -47,36 +43,6 @@ macro_rules! settings {
         }
     };
 }
-
-/// Settings that are declared by being read; [`settings!`](crate::settings!) implements it.
-pub trait Declare: Sized {
-    /// Reads each of them. What is wrong goes to the reader, and its default takes its place.
-    fn declare(reader: &mut Reader) -> Self;
-}
-
-/// Nothing.
-impl Declare for () {
-    fn declare(_: &mut Reader) -> Self {}
-}
-
-/// The settings that a service has in addition to the library's.
-#[derive(Clone, Copy, Debug)]
-pub struct Declared(pub(super) fn(&mut Reader) -> Own);
-
-impl Declared {
-    /// None.
-    pub const NONE: Self = Self::of::<()>();
-
-    /// Those of that struct; [`Settings::own`](crate::settings::Settings::own) gives it.
-    #[must_use]
-    pub const fn of<T: Declare + Send + Sync + 'static>() -> Self {
-        Self(|reader| Own(Arc::new(T::declare(reader))))
-    }
-}
-
-/// The values of a service's own settings, of whatever type they are.
-#[derive(Clone)]
-pub(super) struct Own(pub(super) Arc<dyn Any + Send + Sync>);
 
 /// A setting as people see it: `--help` and the tables in the documents are made of these.
 #[derive(Clone, Debug, PartialEq, Eq)]

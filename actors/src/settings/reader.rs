@@ -1,15 +1,47 @@
 //! The reader of settings: gives each its value or its default, and collects what is declared and what is wrong.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Defaults;
-use super::declare::{Declare, Declared, Own, Variable};
+use super::declare::Variable;
 use super::sources::{Sources, own_name};
 use crate::kafka::property_problem;
+
+/// Settings that are declared by being read; [`settings!`](crate::settings!) implements it.
+pub trait Declare: Sized {
+    /// Reads each of them. What is wrong goes to the reader, and its default takes its place.
+    fn declare(reader: &mut Reader) -> Self;
+}
+
+/// Nothing.
+impl Declare for () {
+    fn declare(_: &mut Reader) -> Self {}
+}
+
+/// The settings that a service has in addition to the library's.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared(pub(super) fn(&mut Reader) -> Own);
+
+impl Declared {
+    /// None.
+    pub const NONE: Self = Self::of::<()>();
+
+    /// Those of that struct; [`Settings::own`](crate::settings::Settings::own) gives it.
+    #[must_use]
+    pub const fn of<T: Declare + Send + Sync + 'static>() -> Self {
+        Self(|reader| Own(Arc::new(T::declare(reader))))
+    }
+}
+
+/// The values of a service's own settings, of whatever type they are.
+#[derive(Clone)]
+pub(super) struct Own(pub(super) Arc<dyn Any + Send + Sync>);
 
 /// Starts the names of variables that are passed through to librdkafka.
 const PROPERTY: &str = "KAFKA_PROPERTY_";

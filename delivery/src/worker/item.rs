@@ -1,10 +1,12 @@
 //! What is known of a record on its way through a worker?
 
+use std::time::Duration;
+
 use super::breaker::Era;
-use super::lanes::{LaneKey, Unkeyed};
-use super::letters::Writing;
+use super::lanes::{LaneKey, Unkeyed, Wait};
 use crate::answer::Answer;
 use crate::assignment::Assignment;
+use crate::outcome::HandlerError;
 
 /// A record, as a worker sees it.
 pub trait Routed {
@@ -42,6 +44,18 @@ pub(crate) enum Stage {
     Letter(Box<Writing>),
     /// It was answered for; what is to be told of it is not told yet.
     Ended,
+}
+
+/// A dead letter on its way.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    pub(crate) error: HandlerError,
+    pub(crate) last_failure_us: i64,
+    /// Of the attempt that failed.
+    pub(crate) duration: Duration,
+    /// Attempts to write it that failed.
+    pub(crate) refused: u32,
+    pub(crate) wait: Wait,
 }
 
 /// Names a record: slot and epoch of its assignment, and its offset.

@@ -3,25 +3,13 @@
 use std::time::Duration;
 
 use super::calls::Run;
-use super::item::{Routed, Stage};
+use super::item::{Routed, Stage, Writing};
 use super::lanes::{LaneKey, Wait};
 use super::timers::Due;
 use super::{Effect, Id, Worker};
 use crate::now::{Now, nanos};
 use crate::outcome::{HandlerError, Outcome};
 use crate::sabotage::{self, Sabotage};
-
-/// A dead letter on its way.
-#[derive(Debug)]
-pub(crate) struct Writing {
-    error: HandlerError,
-    last_failure_us: i64,
-    /// Of the attempt that failed.
-    duration: Duration,
-    /// Attempts to write it that failed.
-    refused: u32,
-    wait: Wait,
-}
 
 /// A record whose last attempt failed, while calls are in flight that may still show whose fault that is.
 #[derive(Debug)]

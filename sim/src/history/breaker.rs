@@ -7,7 +7,7 @@ use delivery::worker::CallId;
 use delivery::worker::breaker::BreakerPolicy;
 
 use super::{Edition, History, Tenure, Violation};
-use crate::process::POLICY;
+use crate::policy::POLICY;
 
 /// How a call ended for one of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

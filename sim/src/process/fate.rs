@@ -6,10 +6,11 @@ use std::time::Duration;
 use delivery::outcome::{Done, HandlerError};
 use delivery::worker::CallEnd;
 
-use super::handler::{Handler, POLICY};
+use super::handler::Handler;
 use super::item::Item;
 use super::step::Step;
 use crate::history::Nature;
+use crate::policy::POLICY;
 
 /// Of a hundred calls to a handler in good health, while there are faults.
 const PANICKING_PERCENT: u64 = 3;

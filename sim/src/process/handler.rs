@@ -9,28 +9,14 @@ use delivery::lease::Lease;
 use delivery::now::Now;
 use delivery::outcome::{ErrorKind, Outcome};
 use delivery::worker::breaker::BreakerPolicy;
-use delivery::worker::retry::RetryPolicy;
 use delivery::worker::{Appetite, CallEnd, CallId, Effect, Id, Wait, Worker, WorkerPolicy};
 
 use super::item::Item;
 use super::step::Step;
 use crate::history::{Ended, Tenure, Told, Violation};
+use crate::policy::POLICY;
 
 const LANES_AT_ONCE: usize = 8;
-/// Small, so that a short world sees all of it.
-pub(crate) const POLICY: WorkerPolicy = WorkerPolicy {
-    retry: RetryPolicy {
-        max_attempts: 3,
-        first_backoff: Duration::from_millis(50),
-        max_backoff: Duration::from_millis(400),
-    },
-    breaker: BreakerPolicy { keys: 3, max_interval: Duration::from_millis(800), exit_after: None },
-    unkeyed: delivery::worker::lanes::Unkeyed::Unordered,
-    deadline: Duration::from_millis(1_500),
-    max_starts: u32::MAX,
-    max_calls: usize::MAX,
-    max_events_per_call: 1,
-};
 /// In every other world the handler gets events by the batch.
 const BATCH: usize = 4;
 /// Of a hundred handlers that are made while all calls panic, so many panic already then.

@@ -16,7 +16,7 @@ use delivery::lease::Lease;
 
 use crate::history::Violation;
 pub(crate) use consumer::{CREDIT_RECORDS, Consumer};
-pub(crate) use handler::{Handler, POLICY};
+pub(crate) use handler::Handler;
 pub(crate) use messages::{Change, CommitAnswer, CommitRequest, GroupEvent, Left, Outbox, Released, together};
 pub(crate) use step::Step;
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod architecture;
+mod circles;
 mod compose;
 mod documents;
 mod dotenv;
