@@ -14,7 +14,7 @@ use crate::event::{NewEvent, Outgoing};
 use crate::journal::{Journal, PublishFailed, Published};
 use crate::kafka::{Delivery, PublishCause, PublishError};
 use crate::status::Vitals;
-use crate::supervisor::{Care, supervise};
+use crate::supervisor::{Restarts, supervise};
 pub use keeper::OpenError;
 pub use outlet::Outlet;
 pub(crate) use outlet::Reach;
@@ -40,8 +40,8 @@ pub struct ProducerActor {
 impl ProducerActor {
     /// Starts an actor on the current arbiter.
     #[must_use]
-    pub(crate) fn start_on_this_arbiter(outlet: Outlet, care: Care) -> Addr<Self> {
-        supervise(Self { outlet, vitals: Arc::clone(care.vitals()) }, care)
+    pub(crate) fn start_on_this_arbiter(outlet: Outlet, restarts: Restarts) -> Addr<Self> {
+        supervise(Self { outlet, vitals: Arc::clone(restarts.vitals()) }, restarts)
     }
 }
 

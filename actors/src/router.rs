@@ -14,7 +14,7 @@ use crate::escalation::Escalation;
 use crate::handler::Work;
 use crate::record::RecordBatch;
 use crate::status::Vitals;
-use crate::supervisor::{Care, supervise};
+use crate::supervisor::{Restarts, supervise};
 use actix::dev::RecipientRequest;
 use actix::fut::ActorFuture;
 use actix::{Actor, Addr, AsyncContext as _, Context, Handler, MailboxError, Message, Recipient, Supervised};
@@ -144,8 +144,8 @@ impl RouterParts {
 
 impl RouterActor {
     /// Starts a router on the current arbiter.
-    pub(crate) fn start(parts: RouterParts, care: Care) -> Addr<Self> {
-        supervise(Self { parts }, care)
+    pub(crate) fn start(parts: RouterParts, restarts: Restarts) -> Addr<Self> {
+        supervise(Self { parts }, restarts)
     }
 }
 

@@ -1,10 +1,10 @@
 //! A service: settings, routes and HTTP become running actors; stopping drains them in order.
 
-mod cares;
 mod listen;
 mod measure;
 mod route;
 mod shard;
+mod supervision;
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -31,15 +31,15 @@ use crate::producer::{OpenError, Outlet};
 use crate::record::BatchPool;
 use crate::settings::Settings;
 use crate::status::ActorTree;
-use crate::supervisor::Pulses;
+use crate::supervisor::Heartbeats;
 use crate::telemetry;
-use cares::{Cares, Supervise, counters_of};
 use delivery::lease::Lease;
 use listen::{HttpRoutes, Listener, listen_api, listen_management};
 use measure::measure;
 pub use route::Route;
 use route::{SHARD, StartHandler};
 use shard::{ConsumerStart, topics_of};
+use supervision::{ShardSupervision, Supervise, counters_of};
 
 /// How long a shutdown waits for records on their way to the broker.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
@@ -132,9 +132,9 @@ impl ServiceBuilder {
         let inspector = Arc::new(Inspector::default());
         let tree = ActorTree::default();
         let supervise = Supervise::new(&tree, settings.restart, &journal, &escalation);
-        let outlet = Outlet::open(kafka.clone(), journal.clone(), supervise.care("producer"))?;
+        let outlet = Outlet::open(kafka.clone(), journal.clone(), supervise.restarts("producer"))?;
         let counters = counters_of(&routes, &supervise);
-        let pulses = Pulses::watched(journal.clone()).map_err(StartError::Watch)?;
+        let heartbeats = Heartbeats::watched(journal.clone()).map_err(StartError::Watch)?;
         let health = Health {
             service: settings.service,
             brokers: kafka.broker.bootstrap(),
@@ -142,7 +142,7 @@ impl ServiceBuilder {
             consumer: Arc::default(),
             handlers: counters.clone(),
             tree,
-            pulses: pulses.clone(),
+            heartbeats: heartbeats.clone(),
             commands: supervise.commands.clone(),
             escalation: escalation.clone(),
             stopping: Arc::new(AtomicBool::new(false)),
@@ -180,7 +180,7 @@ impl ServiceBuilder {
             .collect();
 
         let shard = Arbiter::new();
-        shard.spawn_fn(move || pulses.beat(SHARD.to_owned()));
+        shard.spawn_fn(move || heartbeats.beat(SHARD.to_owned()));
         let parts = ConsumerStart {
             kafka,
             settings: settings.clone(),
@@ -192,7 +192,7 @@ impl ServiceBuilder {
             commands,
             pool,
             outlet: outlet.clone(),
-            cares: Cares::of(&supervise),
+            supervision: ShardSupervision::of(&supervise),
             health: health.clone(),
             journal: journal.clone(),
         };

@@ -1,16 +1,16 @@
-//! The supervisor: it keeps actors, threads and clients alive. What panics is caught and made anew, at once or after a
+//! The supervisor: it keeps actors, threads and clients alive. What panics is caught and restarted, at once or after a
 //! pause, within its restart budget; beyond that it escalates, and in the end the service.
 
 mod actor;
-mod care;
 mod commands;
+mod heartbeat;
 mod orders;
-mod pulse;
-mod ward;
+mod reporter;
+mod restarts;
 
 pub(crate) use actor::supervise;
-pub(crate) use care::{Care, random, seed};
 pub(crate) use commands::{Commands, Requester};
+pub(crate) use heartbeat::Heartbeats;
 pub(crate) use orders::{Order, Orders, Report, Verb};
-pub(crate) use pulse::Pulses;
-pub(crate) use ward::Ward;
+pub(crate) use reporter::Reporter;
+pub(crate) use restarts::{Restarts, random, seed};

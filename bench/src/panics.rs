@@ -1,6 +1,6 @@
 //! Handles a backlog in which one event in a hundred has its handler panic, at each attempt until it is a dead letter, and
 //! the same backlog without panics, in turns. Fails where not all is settled, where the healthy events go at less than
-//! nine tenths of the rate without panics, or where a handler takes too long to be made anew.
+//! nine tenths of the rate without panics, or where a handler takes too long to be restarted.
 //!
 //! `dev/kafka -- cargo run --release -p bench --bin panics [RECORDS] [ROUNDS] [MICROSECONDS] [PANIC]`
 //!
@@ -90,7 +90,7 @@ struct Count {
 }
 
 impl Count {
-    /// Made anew it notes how long that took.
+    /// Restarted, it notes how long that took.
     fn new(ledger: &Arc<Ledger>, first: &Sender<Moment>, panics: bool, takes: [Duration; 2]) -> Self {
         if let Some(panicked) = ledger.panicked.lock().unwrap().take() {
             ledger.restarts.lock().unwrap().push(panicked.elapsed());

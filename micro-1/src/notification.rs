@@ -30,7 +30,7 @@ impl BatchHandler for NotificationActor {
             }
         }
         let notifications = events.iter().map(|event| NewNotification {
-            // Without a source the id is made of coordinates, which a topic that is made anew gives again; the time tells
+            // Without a source the id is made of coordinates, which a topic that is created again gives again; the time tells
             // the two apart.
             source: event.source().map_or_else(|| event.record().timestamp_ms().to_string(), str::to_owned),
             id: event.id().into_owned(),

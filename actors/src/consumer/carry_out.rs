@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::status::summary;
 use super::thread::ConsumerThread;
-use crate::guard::{dropped, guarded};
+use crate::catch_panic::{catch_panic, dropped};
 use crate::journal::{
     Change, CommitFailed, Committed, ConsumerRestarted, DrainTimedOut, GivenUp, LogWentBack, MembershipConfirmed,
     MembershipDoubted, NotesRead, NotesRefused, NotesTaken, PartitionsPaused, ProgressUnread, Rebalanced,
@@ -110,10 +110,10 @@ impl ConsumerThread {
     }
 
     fn open_client(&mut self) {
-        let failure = match guarded(|| self.parts.open_source()) {
+        let failure = match catch_panic(|| self.parts.open_source()) {
             Ok(Ok(source)) => {
                 self.source = Some(source);
-                self.parts.ward.made(self.member.is_on_trial(), true);
+                self.parts.reporter.made(self.member.is_on_trial(), true);
                 return self.member.opened(Instant::now());
             }
             Ok(Err(error)) => error.failure(),
@@ -149,14 +149,14 @@ impl ConsumerThread {
                 let place = self.panicked_at.take();
                 journal.write(ConsumerRestarted { error: &cause, attempt });
                 match verdict {
-                    Some(verdict) => self.parts.ward.failed(verdict, &cause, place),
-                    None => self.parts.ward.vitals().fell(cause, place),
+                    Some(verdict) => self.parts.reporter.failed(verdict, &cause, place),
+                    None => self.parts.reporter.vitals().fell(cause, place),
                 }
             }
-            Told::Recovered => self.parts.ward.recovered(),
+            Told::Recovered => self.parts.reporter.recovered(),
             Told::StoppedByOperator => {
                 // Of the actor and of its thread it is seen that an operator stopped them.
-                self.parts.ward.stopped();
+                self.parts.reporter.stopped();
                 self.parts.actor.set_state(ActorState::StoppedByOperator);
             }
             Told::StartedByOperator => self.parts.actor.set_state(ActorState::Running),

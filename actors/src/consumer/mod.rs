@@ -14,12 +14,12 @@ use std::sync::mpsc::Receiver;
 
 use actix::{Actor, Addr, Context, Supervised};
 
+use crate::catch_panic::catch_panic;
 use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE};
-use crate::guard::guarded;
 use crate::journal::Failed;
 use crate::kafka::SourceError;
 use crate::status::{ActorState, ConsumerState, Vitals};
-use crate::supervisor::{Care, supervise};
+use crate::supervisor::{Restarts, supervise};
 use delivery::member::effect::End;
 pub use parts::{Command, ConsumerConfig, ConsumerControl, ConsumerParts};
 use thread::ConsumerThread;
@@ -41,10 +41,10 @@ struct ActorParts {
 
 impl KafkaConsumerActor {
     /// Starts it on the current arbiter: its thread polls from then on, and does what comes by the control.
-    pub(crate) fn start(parts: ConsumerParts, commands: Receiver<Command>, care: Care) -> Addr<Self> {
+    pub(crate) fn start(parts: ConsumerParts, commands: Receiver<Command>, restarts: Restarts) -> Addr<Self> {
         let thread = Rc::new(Cell::new(Some((parts, commands))));
-        let parts = ActorParts { thread, vitals: Arc::clone(care.vitals()) };
-        supervise(Self { parts }, care)
+        let parts = ActorParts { thread, vitals: Arc::clone(restarts.vitals()) };
+        supervise(Self { parts }, restarts)
     }
 }
 
@@ -61,13 +61,13 @@ impl Actor for KafkaConsumerActor {
         self.parts.vitals.passes("started");
         let Some((parts, commands)) = self.parts.thread.take() else { return };
         let (escalation, journal, board) = (parts.escalation.clone(), parts.journal.clone(), Arc::clone(&parts.board));
-        parts.ward.made(false, false);
-        let vitals = Arc::clone(parts.ward.vitals());
+        parts.reporter.made(false, false);
+        let vitals = Arc::clone(parts.reporter.vitals());
         let thread = std::thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = thread.spawn({
             let escalation = escalation.clone();
             move || {
-                let ended = guarded(|| ConsumerThread::run(parts, &commands));
+                let ended = catch_panic(|| ConsumerThread::run(parts, &commands));
                 let (error, exit_code) = match ended {
                     // Who is given up has raised that.
                     Ok(Ok(End::Stopped { .. } | End::GivenUp)) => return,

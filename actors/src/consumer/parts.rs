@@ -14,7 +14,7 @@ use crate::kafka::{KafkaConfig, Source, SourceError};
 use crate::record::BatchPool;
 use crate::router::Deliver;
 use crate::status::{ConsumerBoard, HandlerCounters, Vitals};
-use crate::supervisor::{Pulses, Ward};
+use crate::supervisor::{Heartbeats, Reporter};
 use delivery::answer::Answer;
 use delivery::lease::Lease;
 use delivery::worker::restart_budget::RestartPolicy;
@@ -61,9 +61,9 @@ pub struct ConsumerParts {
     /// Journal of the service.
     pub journal: Journal,
     /// Tells what becomes of the thread.
-    pub(crate) ward: Ward,
+    pub(crate) reporter: Reporter,
     /// Says which arbiters do not turn.
-    pub(crate) pulses: Pulses,
+    pub(crate) heartbeats: Heartbeats,
     /// The arbiter of the handlers.
     pub(crate) arbiter: &'static str,
     /// The actor's own, which stands stopped where its thread does.

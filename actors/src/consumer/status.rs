@@ -12,7 +12,7 @@ use delivery::partition::TopicPartition;
 impl ConsumerThread {
     /// What the member cannot see by itself.
     pub(super) fn surroundings(&self) -> Surroundings {
-        let turns = !self.parts.pulses.stuck().iter().any(|(arbiter, _)| arbiter == self.parts.arbiter);
+        let turns = !self.parts.heartbeats.stuck().iter().any(|(arbiter, _)| arbiter == self.parts.arbiter);
         let handlers = self.parts.routes.iter().map(|(topic, _, counters)| HandlerView {
             topic: topic.clone(),
             turns,
@@ -31,7 +31,7 @@ impl ConsumerThread {
     }
 
     pub(super) fn write_status(&mut self, end: Option<&End>) {
-        self.parts.ward.vitals().set_depth(self.batch.len(), self.member.in_flight());
+        self.parts.reporter.vitals().set_depth(self.batch.len(), self.member.in_flight());
         for cause in PauseCause::ALL {
             let count = self.member.standings().filter(|at| at.paused == Some(cause)).count();
             self.parts.journal.write(PausedPartitions { cause: cause.as_str(), count });

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::ingest::{Row, ingest, size};
 use super::parts::{Command, ConsumerParts};
-use crate::guard::{Panicked, guarded};
+use crate::catch_panic::{Panicked, catch_panic};
 use crate::journal::TopicPaused;
 use crate::kafka::{Notes, Source, SourceError};
 use crate::record::RecordBatch;
@@ -98,7 +98,7 @@ impl ConsumerThread {
             parts,
         };
         loop {
-            let failure = match guarded(|| this.turn(commands)) {
+            let failure = match catch_panic(|| this.turn(commands)) {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.failure()),
                 Err(panicked) => {
@@ -129,7 +129,7 @@ impl ConsumerThread {
     }
 
     fn turn_inside(&mut self) -> Result<(), SourceError> {
-        self.parts.ward.vitals().passes("turn");
+        self.parts.reporter.vitals().passes("turn");
         self.regulate();
         self.carry_out()?;
         self.fill()?;
@@ -186,7 +186,7 @@ impl ConsumerThread {
         if !self.member.obeys() {
             return;
         }
-        let Some(Ordered { verb, report }) = self.parts.ward.order() else { return };
+        let Some(Ordered { verb, report }) = self.parts.reporter.order() else { return };
         self.last_order += 1;
         self.orders.push((self.last_order, report));
         let order = match verb {
@@ -229,7 +229,7 @@ impl ConsumerThread {
         let Self { source: Some(source), member, row, batch, .. } = self else { return Ok(()) };
         *row = None;
         let read = source.read(max, wait, |message| ingest(message, member, row, batch));
-        let waits = read == 0 && source.has_set_aside();
+        let waits = read == 0 && source.has_stashed();
         let now = size(batch);
         member.was_read(BatchSize { records: now.records - before.records, bytes: now.bytes - before.bytes });
         self.carry_out()?;
@@ -258,7 +258,7 @@ impl ConsumerThread {
             self.batch = batch;
             return self.check_router();
         }
-        self.parts.ward.vitals().add(records, 0);
+        self.parts.reporter.vitals().add(records, 0);
     }
 
     /// A full mailbox is taken from in the end; one of an actor that is gone is not.

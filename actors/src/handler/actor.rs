@@ -16,15 +16,15 @@ use super::entry::Entry;
 use super::in_flight::Share;
 use super::invoke::{Called, Invoke, Run, call};
 use super::letters::Letters;
+use crate::catch_panic::{Panicked, dropped};
 use crate::escalation::Escalation;
 use crate::event::Event;
-use crate::guard::{Panicked, dropped};
 use crate::inspect::Inspector;
 use crate::journal::Journal;
 use crate::producer::Producer;
 use crate::record::{BatchPool, RecordBatch};
 use crate::status::HandlerCounters;
-use crate::supervisor::{Care, Commands, Orders, Report, seed, supervise};
+use crate::supervisor::{Commands, Orders, Report, Restarts, seed, supervise};
 use delivery::answer::Answers;
 use delivery::lease::Lease;
 use delivery::outcome::Outcome;
@@ -128,8 +128,8 @@ impl<I: Invoke> HandlerActor<I> {
     /// Starts it on the current arbiter, under supervision.
     pub(crate) fn supervised(self) -> Addr<Self> {
         let HandlerContext { counters, journal, escalation, .. } = &self.context;
-        let care = Care::new(Arc::clone(counters.vitals()), self.restart, journal.clone(), escalation.clone());
-        supervise(self, care)
+        let restarts = Restarts::new(Arc::clone(counters.vitals()), self.restart, journal.clone(), escalation.clone());
+        supervise(self, restarts)
     }
 }
 

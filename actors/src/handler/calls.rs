@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
-use crate::guard::dropped;
+use crate::catch_panic::dropped;
 
 /// Futures made by `make` from an input, and polled until they are done or cancelled.
 pub(super) struct Calls<M, K, F: Future> {

@@ -12,8 +12,8 @@ use super::clock::Clock;
 use super::entry::{Entry, compact};
 use super::invoke::{Called, Invoke, Run};
 use super::letters::Written;
+use crate::catch_panic::{catch_panic, dropped};
 use crate::event::Event;
-use crate::guard::{dropped, guarded};
 use crate::journal::{ActorFailed, BreakerClosed, BreakerOpened, DeadLetterDelayed, Message, Routed};
 use crate::status::ActorState;
 use crate::supervisor::{Order, Verb};
@@ -148,7 +148,7 @@ impl<I: Invoke> HandlerActor<I> {
         }
         self.did_something = true;
         // Where the factory panics, that is a failure like any other.
-        match guarded(|| (self.factory)()) {
+        match catch_panic(|| (self.factory)()) {
             Ok(handler) => {
                 self.handler = Some(Rc::new(handler));
                 let again = self.worker.handler_made();
@@ -178,7 +178,7 @@ impl<I: Invoke> HandlerActor<I> {
             }
             self.make_handler();
             match &self.handler {
-                Some(_) => report.done("made anew"),
+                Some(_) => report.done("restarted"),
                 None => report.failed("the factory failed, and will be asked again"),
             }
         }
@@ -289,6 +289,6 @@ impl<I: Invoke> HandlerActor<I> {
 /// Decodes inside the guard: a contract's own `Deserialize` or validation may panic.
 #[inline]
 fn decode<I: Invoke>(entry: &Entry, attempt: u32) -> Result<Event<I::Event>, HandlerError> {
-    guarded(|| Event::decode(&entry.batch, entry.index, attempt))
+    catch_panic(|| Event::decode(&entry.batch, entry.index, attempt))
         .unwrap_or_else(|panicked| Err(HandlerError::new(ErrorKind::Undecodable, panicked)))
 }

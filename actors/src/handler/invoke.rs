@@ -6,8 +6,8 @@ use std::rc::Rc;
 use smallvec::smallvec;
 
 use super::{BatchHandler, Handler};
+use crate::catch_panic::{Panicked, catch_panics_in};
 use crate::event::{Contract, Event};
-use crate::guard::{Panicked, guarded_future};
 use delivery::outcome::{HandlerError, HandlerResult};
 pub(crate) use delivery::worker::Run;
 
@@ -69,7 +69,7 @@ pub(super) type Called = Result<Run<HandlerResult>, Panicked>;
 /// Calls the handler; a panic in it ends here, and so does one in the `Drop` of what it was called with.
 // Not itself `async`, which would move the events once more.
 pub(super) fn call<I: Invoke>(handler: Rc<I>, events: Run<Event<I::Event>>) -> impl Future<Output = Called> {
-    guarded_future(async move {
+    catch_panics_in(async move {
         let results = handler.invoke(&events).await;
         drop(events);
         results

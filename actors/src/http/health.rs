@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use crate::escalation::Escalation;
 use crate::producer::Outlet;
 use crate::status::{ActorStatus, ActorTree, ConsumerBoard, ConsumerStatus, HandlerCounters, HandlerStatus, Vitals};
-use crate::supervisor::{Commands, Pulses};
+use crate::supervisor::{Commands, Heartbeats};
 
 /// Everything that is measured of a service, for whoever asks.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub struct Health {
     pub(crate) handlers: Vec<(&'static str, String, Arc<HandlerCounters>)>,
     /// The vitals of every actor.
     pub(crate) tree: ActorTree,
-    pub(crate) pulses: Pulses,
+    pub(crate) heartbeats: Heartbeats,
     /// What operators tell them.
     pub(crate) commands: Commands,
     pub(crate) escalation: Escalation,

@@ -62,7 +62,7 @@ impl Health {
         let stopping = self.stopping.load(Ordering::Relaxed).then(|| "stopping".to_owned());
         let producer = match self.outlet.reach() {
             Reach::Nothing => Some("the producer reaches no broker".to_owned()),
-            Reach::MadeAnew => Some("the producer's client is being made anew".to_owned()),
+            Reach::Restarting => Some("the producer's client is being restarted".to_owned()),
             // Where no client comes its own state says why.
             Reach::Broker | Reach::Closed(_) => None,
         };
@@ -77,7 +77,7 @@ impl Health {
             let (topic, number) = (&partition.topic, partition.partition);
             Some(format!("{topic}/{number} stands at offset {offset}{key} for {seconds} s: {handler}, {why}"))
         });
-        let stuck = self.pulses.stuck().into_iter().map(|(arbiter, still)| {
+        let stuck = self.heartbeats.stuck().into_iter().map(|(arbiter, still)| {
             let seconds = still.as_secs();
             format!("arbiter {arbiter} has not turned for {seconds} s: something blocks its thread")
         });

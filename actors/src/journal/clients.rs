@@ -86,7 +86,7 @@ pub struct ProducerRebuilt<'a> {
 impl Entry for ProducerRebuilt<'_> {
     fn write(&self, service: &Arc<str>) {
         let Self { cause, resent, took } = self;
-        warn!(%service, cause, resent, ?took, "the producer's client was made anew");
+        warn!(%service, cause, resent, ?took, "the producer's client was restarted");
         counter!("producer_rebuilds_total", "service" => service.clone()).increment(1);
     }
 }

@@ -280,7 +280,7 @@ impl Entry for ProgressUnread<'_> {
     }
 }
 
-/// A partition's log went back behind what was polled: its topic was made anew, or its end was cut. It begins anew.
+/// A partition's log went back behind what was polled: its topic was created again, or its end was cut. It begins again.
 pub struct LogWentBack {
     /// How many times.
     pub count: u64,

@@ -14,7 +14,7 @@ pub struct ActorFailed<'a> {
     pub actor: &'a str,
     /// What happened, and where.
     pub cause: &'a str,
-    /// Until it is made anew.
+    /// Until it is restarted.
     pub pause: Duration,
 }
 

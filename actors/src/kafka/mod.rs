@@ -1,9 +1,9 @@
 //! The only rooms that know rdkafka: where records come in, where they go out, topics, and the embedded broker.
 
-mod aside;
 mod config;
 mod context;
 mod embedded;
+mod stash;
 // librdkafka's queue API has no safe binding, and it makes the pipeline 1.4 to 1.7 times as fast as one poll per record.
 #[allow(unsafe_code)]
 mod ffi;

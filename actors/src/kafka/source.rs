@@ -8,12 +8,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::aside::SetAside;
 use super::config::KafkaConfig;
 use super::context::SourceContext;
 use super::ffi::QueuedConsumer;
 use super::message::{Message, SourceEvent};
 use super::offsets::{CommitAnswer, commit, commit_answers, committed, list_of};
+use super::stash::Stash;
 use crate::journal::{ClientError, Journal};
 use delivery::member::Failure;
 use delivery::partition::{PartitionOffset, TopicPartition};
@@ -59,7 +59,7 @@ impl SourceError {
 /// times a second: rebalances, statistics and the member's liveness hang on it.
 pub struct Source {
     /// Before the consumer: its messages go first.
-    aside: SetAside,
+    stash: Stash,
     consumer: QueuedConsumer<SourceContext>,
     events: Receiver<SourceEvent>,
     /// Paused in librdkafka, where a pause outlives the assignment.
@@ -81,42 +81,42 @@ impl Source {
             config.consumer().create_with_context(context).map_err(SourceError::Open)?;
         let consumer = QueuedConsumer::new(consumer);
         consumer.consumer().subscribe(topics).map_err(SourceError::Open)?;
-        Ok(Self { aside: SetAside::default(), consumer, events, paused: BTreeSet::new(), journal: journal.clone() })
+        Ok(Self { stash: Stash::default(), consumer, events, paused: BTreeSet::new(), journal: journal.clone() })
     }
 
     /// Takes up to `max` records: waits up to `wait` for the first, and takes what else is there. `each` says whether it
     /// took a record; one that it did not take is offered again at the next call, before those behind it. Returns how many
-    /// records were taken or set aside; none and without waiting, where all that can be offered now is refused.
+    /// records were taken or stashed; none and without waiting, where all that can be offered now is refused.
     pub fn read(&mut self, max: usize, wait: Duration, mut each: impl FnMut(&Message<'_>) -> bool) -> usize {
-        let Self { aside, consumer, journal, .. } = self;
-        let offered = aside.offer(max, &mut each);
-        if offered == max || aside.is_full() {
+        let Self { stash, consumer, journal, .. } = self;
+        let offered = stash.offer(max, &mut each);
+        if offered == max || stash.is_full() {
             return offered;
         }
-        let wait = if aside.is_empty() && offered == 0 { wait } else { Duration::ZERO };
+        let wait = if stash.is_empty() && offered == 0 { wait } else { Duration::ZERO };
         let read = consumer.read(max - offered, wait, |message| {
             if let Some(error) = message.raw().error() {
                 let from = format!("{}/{}", message.raw().topic(), message.raw().partition());
                 return journal.write(ClientError { client: "consumer", error: &error, reason: &from });
             }
-            let first = if aside.is_empty() { Some(message) } else { aside.follow(message) };
+            let first = if stash.is_empty() { Some(message) } else { stash.follow(message) };
             if let Some(message) = first.filter(|message| !each(&Message(&message.raw()))) {
-                aside.begin(message);
+                stash.begin(message);
             }
         });
         offered + read
     }
 
-    /// Whether records are set aside.
+    /// Whether records are stashed.
     #[must_use]
-    pub fn has_set_aside(&self) -> bool {
-        !self.aside.is_empty()
+    pub fn has_stashed(&self) -> bool {
+        !self.stash.is_empty()
     }
 
     /// Forgets what was read of a partition and not taken; true where there was something, so that it is to be read again
     /// from where the taking ended.
     pub fn forget(&mut self, partition: &TopicPartition) -> bool {
-        self.aside.forget(partition)
+        self.stash.forget(partition)
     }
 
     /// Serves rebalances, statistics and errors; never waits.
@@ -180,7 +180,7 @@ impl Source {
     /// When librdkafka refuses; then the member has to leave and to join again.
     pub fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
         for partition in partitions {
-            self.aside.forget(partition);
+            self.stash.forget(partition);
         }
         let consumer = self.consumer.consumer();
         match consumer.rebalance_protocol() {
@@ -221,7 +221,7 @@ impl Source {
     /// # Errors
     /// When librdkafka refuses.
     pub fn seek(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), SourceError> {
-        self.aside.forget(&TopicPartition { topic: topic.to_owned(), partition });
+        self.stash.forget(&TopicPartition { topic: topic.to_owned(), partition });
         let mut list = TopicPartitionList::with_capacity(1);
         // Refused only for offsets below zero that mean something special.
         let _ = list.add_partition_offset(topic, partition, Offset::Offset(offset));

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::outlet::{HOPELESS, Outlet, STOPPED, Shared};
-use crate::guard::guarded;
+use crate::catch_panic::catch_panic;
 use crate::journal::{Journal, ProducerRebuilt};
 use crate::kafka::{KafkaConfig, KafkaError, Sink, SinkEvent};
-use crate::supervisor::{Care, Order, Report, Verb};
+use crate::supervisor::{Order, Report, Restarts, Verb};
 
 /// What the client did is written into its vitals so often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -20,7 +20,7 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 struct Keeper {
     kafka: KafkaConfig,
     journal: Journal,
-    care: Care,
+    restarts: Restarts,
     shared: Weak<Shared>,
     events: Receiver<SinkEvent>,
     tell: Sender<SinkEvent>,
@@ -54,16 +54,16 @@ impl Outlet {
     ///
     /// # Errors
     /// What librdkafka or the system says.
-    pub(crate) fn open(kafka: KafkaConfig, journal: Journal, care: Care) -> Result<Self, OpenError> {
+    pub(crate) fn open(kafka: KafkaConfig, journal: Journal, restarts: Restarts) -> Result<Self, OpenError> {
         let (tell, events) = mpsc::channel();
         let client = Sink::open_kept(&kafka, &journal, 0, tell.clone()).map_err(OpenError::Client)?;
         let outlet = Self::new(client, kafka.delivery_timeout);
-        care.made(false);
+        restarts.made(false);
         let shared = Arc::downgrade(&outlet.0);
         let mut keeper = Keeper {
             kafka,
             journal,
-            care,
+            restarts,
             shared,
             events,
             tell,
@@ -84,16 +84,16 @@ impl Keeper {
     /// Until the outlet is gone, or no client comes any more.
     fn run(&mut self) {
         loop {
-            let pause = match guarded(|| self.turn()) {
+            let pause = match catch_panic(|| self.turn()) {
                 Ok(Turn::GoOn) => Some(Duration::ZERO),
                 Ok(Turn::Ended) => return,
                 Ok(Turn::Failed(cause)) => {
                     self.order_failed(&cause);
-                    self.care.fell(&cause, None)
+                    self.restarts.fell(&cause, None)
                 }
                 Err(panicked) => {
                     self.order_failed(&panicked.to_string());
-                    self.care.panicked(&panicked)
+                    self.restarts.panicked(&panicked)
                 }
             };
             let Some(pause) = pause else {
@@ -121,18 +121,18 @@ impl Keeper {
             shared.expire();
             drop(shared);
             thread::sleep(until.saturating_duration_since(Instant::now()).min(LOOK_INTERVAL));
-            self.ordered = self.care.order();
+            self.ordered = self.restarts.order();
         }
     }
 
     fn turn(&mut self) -> Turn {
         let Some(shared) = self.shared.upgrade() else { return Turn::Ended };
-        if let Some(order) = self.ordered.take().or_else(|| self.care.order()) {
+        if let Some(order) = self.ordered.take().or_else(|| self.restarts.order()) {
             self.obey(&shared, order);
         }
         if self.stopped {
             // A panic since may have had it shown otherwise.
-            self.care.stopped();
+            self.restarts.stopped();
         }
         if self.down.is_some() {
             return self.rebuild(&shared);
@@ -159,13 +159,13 @@ impl Keeper {
     fn count(&mut self, shared: &Shared) -> Option<String> {
         let client = shared.write().client().cloned()?;
         self.count_sent(&client);
-        self.care.look();
+        self.restarts.look();
         client.fatal_error()
     }
 
     fn count_sent(&mut self, client: &Sink) {
         let (acknowledged, in_flight) = (client.acknowledged(), client.in_flight());
-        let vitals = self.care.vitals();
+        let vitals = self.restarts.vitals();
         vitals.add(acknowledged - self.counted, 0);
         vitals.set_depth(0, in_flight);
         self.counted = acknowledged;
@@ -186,7 +186,7 @@ impl Keeper {
         }
         self.stopped = verb == Verb::Stop;
         if self.stopped {
-            self.care.stopped();
+            self.restarts.stopped();
             self.down = None;
             self.wind_up(shared);
             if let Some(report) = self.told.take() {
@@ -208,7 +208,7 @@ impl Keeper {
     }
 
     fn rebuild(&mut self, shared: &Shared) -> Turn {
-        self.care.vitals().passes("build");
+        self.restarts.vitals().passes("build");
         self.wind_up(shared);
         self.number += 1;
         let client = match Sink::open_kept(&self.kafka, &self.journal, self.number, self.tell.clone()) {
@@ -223,9 +223,9 @@ impl Keeper {
         self.counted = 0;
         let resent = shared.write().open(client);
         let (since, cause) = self.down.take().unwrap_or((Instant::now(), "unknown".to_owned()));
-        self.care.made(true);
+        self.restarts.made(true);
         if let Some(report) = self.told.take() {
-            report.done("made anew");
+            report.done("restarted");
         }
         self.journal.write(ProducerRebuilt { cause: &cause, resent, took: since.elapsed() });
         Turn::GoOn

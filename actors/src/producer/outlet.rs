@@ -46,7 +46,7 @@ pub(crate) enum Reach {
     /// No broker within them.
     Nothing,
     /// There is no client now, but one comes.
-    MadeAnew,
+    Restarting,
     /// No client comes, for that reason, so that whatever is to be sent is refused.
     Closed(&'static str),
 }
@@ -109,11 +109,11 @@ impl Outlet {
     }
 
     /// Why a record has no chance to be acknowledged, where it has none: no client comes, or no broker was reached within
-    /// the last seconds, as measured. While the client is made anew, it has.
+    /// the last seconds, as measured. While the client is restarted, it has.
     #[must_use]
     pub fn hopeless(&self) -> Option<&'static str> {
         match self.reach() {
-            Reach::Broker | Reach::MadeAnew => None,
+            Reach::Broker | Reach::Restarting => None,
             Reach::Nothing => Some("no Kafka broker is reachable"),
             Reach::Closed(why) => Some(why),
         }
@@ -124,7 +124,7 @@ impl Outlet {
         let line = self.0.read();
         match (line.closed, &line.client) {
             (Some(why), _) => Reach::Closed(why),
-            (None, None) => Reach::MadeAnew,
+            (None, None) => Reach::Restarting,
             (None, Some(client)) if client.is_reachable() => Reach::Broker,
             (None, Some(_)) => Reach::Nothing,
         }
@@ -192,7 +192,7 @@ impl Shared {
     }
 }
 
-const TOO_LATE: &str = "the producer's client was not made anew in time";
+const TOO_LATE: &str = "the producer's client was not restarted in time";
 
 impl Line {
     /// The client that there is.
@@ -238,7 +238,7 @@ impl Line {
         if let Some(why) = self.closed {
             waiting.refuse(why);
         } else if self.waiting.len() >= MAX_WAITING_RECORDS || self.waiting_bytes + bytes > MAX_WAITING_BYTES {
-            waiting.refuse("too much waits for the producer's client, which is being made anew");
+            waiting.refuse("too much waits for the producer's client, which is being restarted");
         } else {
             self.waiting_bytes += bytes;
             self.waiting.push_back(waiting);

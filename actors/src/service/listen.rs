@@ -8,7 +8,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 
 use super::StartError;
-use super::cares::Supervise;
+use super::supervision::Supervise;
 use crate::consumer::ConsumerControl;
 use crate::http::{Health, Publisher, fallbacks, health_routes, management_routes};
 use crate::inspect::Inspector;
@@ -39,9 +39,9 @@ pub(super) fn listen_api(
     let server = HttpServer::new(move || {
         // Runs on each worker's own thread: its `ProducerActor` lives there, so that publishing crosses no thread.
         let worker = format!("http-{}", workers.fetch_add(1, Ordering::Relaxed));
-        let care = supervise.care(&format!("{worker}/producer"));
-        health.pulses.beat(worker);
-        let producer = ProducerActor::start_on_this_arbiter(outlet.clone(), care);
+        let restarts = supervise.restarts(&format!("{worker}/producer"));
+        health.heartbeats.beat(worker);
+        let producer = ProducerActor::start_on_this_arbiter(outlet.clone(), restarts);
         let producer = Producer::new(producer, supervise.journal.clone());
         App::new()
             .app_data(web::Data::new(Publisher::new(producer, outlet.clone(), deadline)))

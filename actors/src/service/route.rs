@@ -30,12 +30,12 @@ pub struct Route {
 }
 
 impl Route {
-    /// Events of `topic` go one by one to a handler. `factory` makes it, and makes it anew after a panic.
+    /// Events of `topic` go one by one to a handler. `factory` makes it, and makes another after a panic.
     pub fn each<H: Handler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
         Self::new::<H, _>(topic, move |producer| Each(factory(producer)))
     }
 
-    /// Events of `topic` go by the batch to a handler. `factory` makes it, and makes it anew after a panic.
+    /// Events of `topic` go by the batch to a handler. `factory` makes it, and makes another after a panic.
     pub fn batched<H: BatchHandler>(topic: &str, factory: impl Fn(&Producer) -> H + Send + 'static) -> Self {
         Self::new::<H, _>(topic, move |producer| InBatches(factory(producer)))
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use actix::Addr;
 
-use super::cares::Cares;
 use super::route::{Route, SHARD, StartHandler};
+use super::supervision::ShardSupervision;
 use crate::consumer::{Command, ConsumerConfig, ConsumerParts, KafkaConsumerActor};
 use crate::dead_letter;
 use crate::escalation::{EXIT_CONFIG, Escalation};
@@ -42,7 +42,7 @@ pub(super) struct ConsumerStart {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) pool: BatchPool,
     pub(super) outlet: Outlet,
-    pub(super) cares: Cares,
+    pub(super) supervision: ShardSupervision,
     pub(super) health: Health,
     pub(super) journal: Journal,
 }
@@ -51,11 +51,11 @@ impl ConsumerStart {
     /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
     pub(super) async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
         let Self { kafka, settings, topics, subscribed, handlers, answered, lease, commands, .. } = self;
-        let Self { pool, outlet, cares, health, journal, .. } = self;
+        let Self { pool, outlet, supervision, health, journal, .. } = self;
         let escalation = health.escalation.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
-        let needed = [&cares.router, &cares.producer].map(|care| Arc::clone(care.vitals()));
-        let producer = ProducerActor::start_on_this_arbiter(outlet, cares.producer);
+        let needed = [&supervision.router, &supervision.producer].map(|restarts| Arc::clone(restarts.vitals()));
+        let producer = ProducerActor::start_on_this_arbiter(outlet, supervision.producer);
         let producer = Producer::new(producer, journal.clone());
         let shares = InFlight::shares(settings.max_in_flight, handlers.len());
         let routes: RouteTable = handlers
@@ -64,9 +64,9 @@ impl ConsumerStart {
             .map(|((topic, start, context), share)| (topic.as_str().into(), start(&producer, context, share)))
             .collect();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let vitals = Arc::clone(cares.router.vitals());
+        let vitals = Arc::clone(supervision.router.vitals());
         let parts = RouterParts::new(routes, Arc::clone(&waiting), vitals, escalation.clone());
-        let router = RouterActor::start(parts, cares.router);
+        let router = RouterActor::start(parts, supervision.router);
         let config = ConsumerConfig {
             max_in_flight_records: settings.max_in_flight_records,
             max_in_flight_bytes: settings.max_in_flight_bytes,
@@ -86,14 +86,14 @@ impl ConsumerStart {
             answers: answered,
             board: Arc::clone(&health.consumer),
             escalation: escalation.clone(),
-            ward: cares.thread,
-            pulses: health.pulses.clone(),
+            reporter: supervision.thread,
+            heartbeats: health.heartbeats.clone(),
             arbiter: SHARD,
-            actor: Arc::clone(cares.consumer.vitals()),
+            actor: Arc::clone(supervision.consumer.vitals()),
             needed,
             journal: journal.clone(),
         };
-        Some(KafkaConsumerActor::start(parts, commands, cares.consumer))
+        Some(KafkaConsumerActor::start(parts, commands, supervision.consumer))
     }
 }
 

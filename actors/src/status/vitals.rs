@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::guard::Panicked;
+use crate::catch_panic::Panicked;
 
 /// Restarts within the window beyond which none is counted: whoever reads such a number wants to know no more.
 const MAX_RESTARTS_COUNTED: usize = 1000;
@@ -23,7 +23,7 @@ pub enum ActorState {
     Starting,
     /// It works.
     Running,
-    /// It failed, and is made anew at once or after a pause.
+    /// It failed, and is restarted at once or after a pause.
     BackingOff,
     /// It failed beyond its restart budget: what feeds it waits.
     Escalated,
@@ -144,9 +144,9 @@ impl Vitals {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    /// It was made, for the first time or anew.
-    pub(crate) fn made(&self, state: ActorState, anew: bool) {
-        if anew {
+    /// It was made, for the first time or again.
+    pub(crate) fn made(&self, state: ActorState, again: bool) {
+        if again {
             self.restarts.fetch_add(1, Ordering::Relaxed);
             let mut past = self.past();
             if past.restarts.len() == MAX_RESTARTS_COUNTED {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn they_say_how_often_an_actor_was_made_anew_in_the_window_and_in_all() {
+    fn they_say_how_often_an_actor_was_restarted_in_the_window_and_in_all() {
         let tree = ActorTree::default();
         let forgets = tree.add("b".to_owned(), Duration::ZERO);
         let vitals = tree.add("a".to_owned(), Duration::from_mins(1));

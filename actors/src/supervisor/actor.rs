@@ -14,16 +14,16 @@ use actix::dev::ContextFut;
 use actix::{Actor, Addr, Context, Supervised};
 use tokio::time::{Sleep, sleep};
 
-use super::{Care, Order, Verb};
-use crate::guard::{Panicked, dropped, guarded};
+use super::{Order, Restarts, Verb};
+use crate::catch_panic::{Panicked, catch_panic, dropped};
 
 /// Starts an actor on the current arbiter, under supervision.
-pub(crate) fn supervise<A: Supervised + Actor<Context = Context<A>>>(actor: A, care: Care) -> Addr<A> {
+pub(crate) fn supervise<A: Supervised + Actor<Context = Context<A>>>(actor: A, restarts: Restarts) -> Addr<A> {
     let context = Context::new();
     let future = context.into_future(actor);
     let address = future.address();
-    care.made(false);
-    actix::spawn(Kept { actor: Some(future), care, pause: None, fallen: false, stopped: false, given_up: false });
+    restarts.made(false);
+    actix::spawn(Kept { actor: Some(future), restarts, pause: None, fallen: false, stopped: false, given_up: false });
     address
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn supervise<A: Supervised + Actor<Context = Context<A>>>(actor: A, c
 struct Kept<A: Actor<Context = Context<A>>> {
     /// Gone when the actor has ended.
     actor: Option<ContextFut<A, Context<A>>>,
-    care: Care,
+    restarts: Restarts,
     /// It is not started again before that is over.
     pause: Option<Pin<Box<Sleep>>>,
     /// It is to be started again.
@@ -47,9 +47,9 @@ impl<A: Supervised + Actor<Context = Context<A>>> Kept<A> {
     fn revive(&mut self) -> Result<bool, Panicked> {
         let Some(actor) = self.actor.as_mut().filter(|_| self.fallen) else { return Ok(true) };
         // What it waited for, and its old state, may panic where they are dropped; then it is told once more.
-        let restarted = guarded(|| actor.restart())?;
+        let restarted = catch_panic(|| actor.restart())?;
         self.fallen = false;
-        self.care.made(true);
+        self.restarts.made(true);
         Ok(restarted)
     }
 
@@ -58,7 +58,7 @@ impl<A: Supervised + Actor<Context = Context<A>>> Kept<A> {
             return Ok(Poll::Ready(()));
         }
         let Some(actor) = &mut self.actor else { return Ok(Poll::Ready(())) };
-        guarded(|| Pin::new(actor).poll(cx))
+        catch_panic(|| Pin::new(actor).poll(cx))
     }
 }
 
@@ -69,7 +69,7 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
         let this = &mut *self;
         let mut told = None;
         loop {
-            let ordered = this.care.ordered(cx);
+            let ordered = this.restarts.ordered(cx);
             if this.given_up {
                 if let Some(Order { report, .. }) = ordered {
                     report.failed("it does not come back");
@@ -80,7 +80,7 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
                 // At once, and with no failure behind it.
                 (this.pause, this.fallen, this.stopped) = (None, true, verb == Verb::Stop);
                 if this.stopped {
-                    this.care.stopped();
+                    this.restarts.stopped();
                     report.done("stopped; what comes for it waits");
                     continue;
                 }
@@ -96,18 +96,18 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
             match this.turn(cx) {
                 Ok(Poll::Pending) => {
                     let Some(report) = told.take() else {
-                        this.care.look();
+                        this.restarts.look();
                         return Poll::Pending;
                     };
-                    report.done("made anew");
+                    report.done("restarted");
                 }
                 Ok(Poll::Ready(())) => return Poll::Ready(()),
                 Err(panicked) => {
                     this.fallen = true;
                     if let Some(report) = told.take() {
-                        report.failed(&format!("it fell, and is made anew again: {panicked}"));
+                        report.failed(&format!("it fell, and is restarted again: {panicked}"));
                     }
-                    match this.care.panicked(&panicked) {
+                    match this.restarts.panicked(&panicked) {
                         Some(after) if after.is_zero() => {}
                         Some(after) => this.pause = Some(Box::pin(sleep(after))),
                         // Its mailbox stays, so that whoever feeds it waits until the service has ended.
@@ -269,8 +269,8 @@ mod tests {
     fn world(policy: RestartPolicy) -> World {
         let vitals = Arc::new(Vitals::new("counts".to_owned(), policy.window));
         let (escalation, falls, begun) = (Escalation::default(), Rc::new(Cell::new((In::Nothing, 0))), Rc::default());
-        let care = Care::new(Arc::clone(&vitals), policy, Journal::new("test"), escalation.clone());
-        World { address: supervise(Counts::fresh(&falls, &begun), care), vitals, escalation, begun }
+        let restarts = Restarts::new(Arc::clone(&vitals), policy, Journal::new("test"), escalation.clone());
+        World { address: supervise(Counts::fresh(&falls, &begun), restarts), vitals, escalation, begun }
     }
 
     async fn until(mut reached: impl FnMut() -> bool) {
@@ -319,8 +319,8 @@ mod tests {
             let (journal, falls) = (Journal::new("test"), Rc::new(Cell::new((In::Nothing, 0))));
             let vitals = Arc::new(Vitals::new("counts".to_owned(), QUICK.window));
             let commands = Commands::new(journal.clone());
-            let care = Care::new(Arc::clone(&vitals), QUICK, journal, Escalation::default()).obeying(&commands);
-            let address = supervise(Counts::fresh(&falls, &Rc::default()), care);
+            let restarts = Restarts::new(Arc::clone(&vitals), QUICK, journal, Escalation::default()).obeying(&commands);
+            let address = supervise(Counts::fresh(&falls, &Rc::default()), restarts);
             let give = |verb| commands.give(&vitals, verb, Requester { address: None, name: None }).map(drop);
             assert_eq!(address.send(Tell).await, Ok(1));
             give(Verb::Stop).unwrap();

@@ -29,7 +29,7 @@ struct Inner {
 /// Where the orders of an actor go.
 #[derive(Clone)]
 struct Obeys {
-    /// To be made anew.
+    /// To be restarted.
     restarts: mpsc::Sender<Order>,
     /// To stop, and to start.
     stops: mpsc::Sender<Order>,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_with_another_passes_on_what_stops_and_starts_it_and_is_made_anew_itself() {
+    fn who_stops_with_another_passes_on_what_stops_and_starts_it_and_is_restarted_itself() {
         let commands = Commands::new(Journal::new("test"));
         let (one, other) = (actor("one"), actor("other"));
         let (mut of_one, mut of_other) = (commands.obeyed_by(&one), commands.obeyed_by(&other));

@@ -10,7 +10,7 @@ use crate::status::ActorState;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verb {
-    /// Be made anew.
+    /// Be restarted.
     Restart,
     /// End, and wait to be started.
     Stop,
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_can_be_made_anew_or_stopped_and_only_what_an_operator_stopped_can_be_started() {
+    fn what_stands_can_be_restarted_or_stopped_and_only_what_an_operator_stopped_can_be_started() {
         use ActorState::{BackingOff, Escalated, Failed, Probing, Running, Starting, StoppedByOperator};
         for state in [Running, BackingOff, Escalated, Probing] {
             let possible = Verb::ALL.map(|verb| verb.refused_in(state).is_none());

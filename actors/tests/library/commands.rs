@@ -1,4 +1,4 @@
-//! What operators tell the actors on the way in: to be made anew, to stop, to start. No record is lost, repeated or overtaken.
+//! What operators tell the actors on the way in: to be restarted, to stop, to start. No record is lost, repeated or overtaken.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,17 +25,17 @@ fn partitions(service: &Service) -> usize {
 }
 
 #[test]
-fn the_consumers_thread_leaves_and_joins_anew_on_command_and_each_record_is_handled_once_in_order() {
-    the_thread_is_told_to_join_anew(&broker(), TOPIC);
+fn the_consumers_thread_leaves_and_joins_again_on_command_and_each_record_is_handled_once_in_order() {
+    the_thread_is_told_to_join_again(&broker(), TOPIC);
 }
 
 #[test]
 #[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
-fn on_kafka_the_consumers_thread_leaves_and_joins_anew_on_command_and_each_record_is_handled_once_in_order() {
-    the_thread_is_told_to_join_anew(&kafka(), &unused("commands"));
+fn on_kafka_the_consumers_thread_leaves_and_joins_again_on_command_and_each_record_is_handled_once_in_order() {
+    the_thread_is_told_to_join_again(&kafka(), &unused("commands"));
 }
 
-fn the_thread_is_told_to_join_anew(broker: &Broker, topic: &str) {
+fn the_thread_is_told_to_join_again(broker: &Broker, topic: &str) {
     actix::System::new().block_on(async {
         let ledger = Ledger::default();
         let settings: Vec<_> = FINISHING.into_iter().chain([("KAFKA_GROUP", topic)]).collect();

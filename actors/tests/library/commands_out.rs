@@ -50,7 +50,7 @@ fn read(ledger: &Ledger) -> Vec<u32> {
 }
 
 #[test]
-fn a_client_that_is_made_anew_on_command_under_load_sends_each_record_once() {
+fn a_client_that_is_restarted_on_command_under_load_sends_each_record_once() {
     actix::System::new().block_on(async {
         let broker = broker();
         let ledger = Ledger::default();

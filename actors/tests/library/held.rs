@@ -1,4 +1,4 @@
-//! A backlog comes in long runs of one partition. What one has no room for is set aside, and nothing of it is lost,
+//! A backlog comes in long runs of one partition. What one has no room for is stashed, and nothing of it is lost,
 //! repeated or taken out of turn.
 
 use std::collections::BTreeMap;

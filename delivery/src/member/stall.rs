@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_nothing_to_do_is_paused_waits_or_came_anew_is_not() {
+    fn one_that_has_nothing_to_do_is_paused_waits_or_came_again_is_not() {
         let stands = |change: &dyn Fn(&mut Partitions, &mut Surroundings)| {
             let (mut partitions, mut around) = stuck();
             let (begin, mut watch) = (Instant::now(), StallWatch::default());

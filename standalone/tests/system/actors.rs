@@ -16,7 +16,7 @@ static SHARED: Shared = Shared::new();
 
 const HANDLER: &str = "shard-0/handlers/UserEventActor";
 const TOPIC: &str = "user.events";
-/// What can be made anew on command on the way of a user event.
+/// What can be restarted on command on the way of a user event.
 const RESTARTED: [&str; 4] = [HANDLER, "shard-0/router", "shard-0/consumer", "shard-0/producer"];
 
 /// Sends micro-2 a user event that says what its handler is to suffer, of a user who is new.
@@ -160,7 +160,7 @@ fn readyz_verbose_tells_each_check_and_each_actor_and_without_it_nothing_more() 
 }
 
 #[test]
-fn actors_are_made_anew_on_command_under_load_and_each_event_is_handled_once_and_in_order() {
+fn actors_are_restarted_on_command_under_load_and_each_event_is_handled_once_and_in_order() {
     let broker = embedded_broker();
     let folder = tempfile::tempdir().unwrap();
     let mut program = Start::both().on(&broker).keeping(&folder).start().ready();
@@ -327,7 +327,7 @@ fn a_command_says_who_gave_it_and_the_journal_too() {
         (&command["actor"], &command["verb"], &command["state"]),
         (&json!(path), &json!("restart"), &json!("done"))
     );
-    assert_eq!((&command["requestedBy"]["name"], &command["result"]), (&json!("Jane, on call"), &json!("made anew")));
+    assert_eq!((&command["requestedBy"]["name"], &command["result"]), (&json!("Jane, on call"), &json!("restarted")));
     assert!(command["requestedBy"]["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{command}");
     assert!(command["requestedAt"].as_str() <= command["finishedAt"].as_str(), "{command}");
     for line in ["command given", "command done"] {

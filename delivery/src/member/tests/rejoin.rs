@@ -9,7 +9,7 @@ fn acts_and_state(kit: &mut Kit) -> (Vec<Effect>, MemberState) {
 }
 
 #[test]
-fn one_that_begins_anew_numbers_on_and_owns_nothing() {
+fn one_that_begins_again_numbers_on_and_owns_nothing() {
     let mut kit = Kit::roomy();
     kit.assign("other", 0);
     let (slot, epoch) = kit.assign("t", 0);

@@ -1,37 +1,41 @@
-//! What does a supervisor decide for the actor or client that it cares for?
+//! What does a supervisor decide for the actor or client that it supervision for?
 
 use std::sync::Arc;
 use std::task;
 use std::time::{Duration, Instant};
 
-use super::{Commands, Order, Ward};
+use super::{Commands, Order, Reporter};
+use crate::catch_panic::Panicked;
 use crate::escalation::Escalation;
-use crate::guard::Panicked;
 use crate::journal::Journal;
 use crate::status::Vitals;
 use delivery::worker::restart_budget::{RestartBudget, RestartPolicy};
 
 /// Decides about one actor or client, and tells what it decides. Failures are forgiven when something has been handled since.
-pub(crate) struct Care {
-    ward: Ward,
+pub(crate) struct Restarts {
+    reporter: Reporter,
     budget: RestartBudget,
     /// What it had handled when it failed last; where that is not forgiven.
     troubled: Option<u64>,
 }
 
-impl Care {
+impl Restarts {
     pub(crate) fn new(vitals: Arc<Vitals>, policy: RestartPolicy, journal: Journal, escalation: Escalation) -> Self {
-        Self { ward: Ward::new(vitals, journal, escalation), budget: RestartBudget::new(policy), troubled: None }
+        Self {
+            reporter: Reporter::new(vitals, journal, escalation),
+            budget: RestartBudget::new(policy),
+            troubled: None,
+        }
     }
 
     /// It obeys what operators order.
     pub(crate) fn obeying(self, commands: &Commands) -> Self {
-        Self { ward: self.ward.obeying(commands), ..self }
+        Self { reporter: self.reporter.obeying(commands), ..self }
     }
 
     /// The next order, if there is one that can be done as it stands. Failures before it are forgiven.
     pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Order> {
-        let order = self.ward.ordered(cx)?;
+        let order = self.reporter.ordered(cx)?;
         self.troubled = None;
         self.budget.succeeded();
         Some(order)
@@ -44,11 +48,11 @@ impl Care {
 
     /// An operator stopped it.
     pub(crate) fn stopped(&self) {
-        self.ward.stopped();
+        self.reporter.stopped();
     }
 
     pub(crate) fn vitals(&self) -> &Arc<Vitals> {
-        self.ward.vitals()
+        self.reporter.vitals()
     }
 
     /// It panicked: the pause before it is restarted, or `None` where there is no hope; that is raised then.
@@ -61,13 +65,13 @@ impl Care {
         self.look();
         self.troubled = Some(self.vitals().handled());
         let verdict = self.budget.failed(Instant::now(), random());
-        self.ward.failed(verdict, cause, place);
+        self.reporter.failed(verdict, cause, place);
         verdict.pause()
     }
 
     /// It was made.
-    pub(crate) fn made(&self, anew: bool) {
-        self.ward.made(self.budget.is_escalated(), anew);
+    pub(crate) fn made(&self, again: bool) {
+        self.reporter.made(self.budget.is_escalated(), again);
     }
 
     /// To be called now and then while it works: forgives its failures when it is time.
@@ -75,7 +79,7 @@ impl Care {
         if self.troubled.is_some_and(|handled| self.vitals().handled() > handled) {
             self.troubled = None;
             if self.budget.succeeded() {
-                self.ward.recovered();
+                self.reporter.recovered();
             }
         }
     }
@@ -102,28 +106,28 @@ mod tests {
         let policy = RestartPolicy { max_restarts: 1, max_probes: 1, ..RestartPolicy::default() };
         let vitals = Arc::new(Vitals::new("one".to_owned(), policy.window));
         let escalation = Escalation::default();
-        let mut care = Care::new(Arc::clone(&vitals), policy, Journal::new("test"), escalation.clone());
+        let mut restarts = Restarts::new(Arc::clone(&vitals), policy, Journal::new("test"), escalation.clone());
         for _ in 0..10 {
-            assert_eq!(care.fell("no", None), Some(Duration::ZERO));
+            assert_eq!(restarts.fell("no", None), Some(Duration::ZERO));
             assert_eq!(vitals.state(), ActorState::BackingOff);
-            care.made(true);
+            restarts.made(true);
             vitals.add(1, 0);
         }
         for _ in 0..2 {
-            care.fell("no", None);
+            restarts.fell("no", None);
         }
         assert_eq!(vitals.state(), ActorState::Escalated);
-        care.made(true);
+        restarts.made(true);
         assert_eq!(vitals.state(), ActorState::Probing);
-        care.look();
+        restarts.look();
         assert_eq!(vitals.state(), ActorState::Probing, "nothing was handled");
         vitals.add(1, 0);
-        care.look();
+        restarts.look();
         assert_eq!((vitals.state(), escalation.cause().is_none()), (ActorState::Running, true));
         for _ in 0..2 {
-            assert!(care.fell("no", None).is_some());
+            assert!(restarts.fell("no", None).is_some());
         }
-        assert_eq!((care.fell("at last", None), vitals.state()), (None, ActorState::Failed));
+        assert_eq!((restarts.fell("at last", None), vitals.state()), (None, ActorState::Failed));
         assert_eq!(escalation.cause().expect("it was raised").message, "one does not come back: at last");
     }
 }

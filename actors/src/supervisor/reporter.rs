@@ -10,7 +10,7 @@ use crate::status::{ActorState, Vitals};
 use delivery::worker::restart_budget::Verdict;
 
 /// Tells what was decided about one actor, thread or client. What is decided comes from its budget, which is not here.
-pub(crate) struct Ward {
+pub(crate) struct Reporter {
     vitals: Arc<Vitals>,
     journal: Journal,
     escalation: Escalation,
@@ -18,7 +18,7 @@ pub(crate) struct Ward {
     orders: Option<Orders>,
 }
 
-impl Ward {
+impl Reporter {
     pub(crate) fn new(vitals: Arc<Vitals>, journal: Journal, escalation: Escalation) -> Self {
         Self { vitals, journal, escalation, orders: None }
     }

@@ -1,4 +1,4 @@
-//! The pulse of the arbiters: a task on each says that its thread turns, and a thread of its own names one that does not,
+//! The heartbeat of the arbiters: a task on each says that its thread turns, and a thread of its own names one that does not,
 //! because something on it blocks. Nothing can take a blocked thread away; who sees it named can.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,30 +13,30 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// An arbiter without a beat for so long is named.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// The pulses of a service's arbiters; a clone is the same.
+/// The heartbeats of a service's arbiters; a clone is the same.
 #[derive(Clone)]
-pub(crate) struct Pulses(Arc<Known>);
+pub(crate) struct Heartbeats(Arc<Known>);
 
 struct Known {
     origin: Instant,
-    /// An arbiter that has ended takes its pulse with it.
-    pulses: Mutex<Vec<Weak<Pulse>>>,
+    /// An arbiter that has ended takes its heartbeat with it.
+    heartbeats: Mutex<Vec<Weak<Heartbeat>>>,
 }
 
-struct Pulse {
+struct Heartbeat {
     arbiter: String,
     /// Milliseconds after the origin.
     last_ms: AtomicU64,
     stuck: AtomicBool,
 }
 
-impl Pulses {
+impl Heartbeats {
     /// None yet, and the thread that watches them until nobody has them any more.
     ///
     /// # Errors
     /// When there is no thread to be had.
     pub(crate) fn watched(journal: Journal) -> io::Result<Self> {
-        let known = Arc::new(Known { origin: Instant::now(), pulses: Mutex::default() });
+        let known = Arc::new(Known { origin: Instant::now(), heartbeats: Mutex::default() });
         let watched = Arc::downgrade(&known);
         thread::Builder::new().name("arbiter-watch".to_owned()).spawn(move || {
             let mut looked = Instant::now();
@@ -57,13 +57,14 @@ impl Pulses {
     /// Has the current arbiter beat, under that name, until it ends.
     pub(crate) fn beat(&self, arbiter: String) {
         let known = Arc::clone(&self.0);
-        let pulse = Arc::new(Pulse { arbiter, last_ms: AtomicU64::new(known.ms(Instant::now())), stuck: false.into() });
-        known.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&pulse));
+        let heartbeat =
+            Arc::new(Heartbeat { arbiter, last_ms: AtomicU64::new(known.ms(Instant::now())), stuck: false.into() });
+        known.heartbeats.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&heartbeat));
         let origin = known.origin;
         drop(known);
         actix::spawn(async move {
             loop {
-                pulse.last_ms.store(millis(origin, Instant::now()), Ordering::Relaxed);
+                heartbeat.last_ms.store(millis(origin, Instant::now()), Ordering::Relaxed);
                 tokio::time::sleep(INTERVAL).await;
             }
         });
@@ -72,8 +73,8 @@ impl Pulses {
     /// Arbiters that do not turn, and for how long.
     pub(crate) fn stuck(&self) -> Vec<(String, Duration)> {
         let now = self.0.ms(Instant::now());
-        let stuck = self.0.alive().into_iter().filter(|pulse| pulse.stuck.load(Ordering::Relaxed));
-        stuck.map(|pulse| (pulse.arbiter.clone(), pulse.still(now))).collect()
+        let stuck = self.0.alive().into_iter().filter(|heartbeat| heartbeat.stuck.load(Ordering::Relaxed));
+        stuck.map(|heartbeat| (heartbeat.arbiter.clone(), heartbeat.still(now))).collect()
     }
 }
 
@@ -82,32 +83,32 @@ impl Known {
         millis(self.origin, at)
     }
 
-    fn alive(&self) -> Vec<Arc<Pulse>> {
-        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
-        pulses.retain(|pulse| pulse.strong_count() > 0);
-        pulses.iter().filter_map(Weak::upgrade).collect()
+    fn alive(&self) -> Vec<Arc<Heartbeat>> {
+        let mut heartbeats = self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner);
+        heartbeats.retain(|heartbeat| heartbeat.strong_count() > 0);
+        heartbeats.iter().filter_map(Weak::upgrade).collect()
     }
 
     fn look(&self, now: Instant, journal: &Journal) {
-        let pulses = self.alive();
+        let heartbeats = self.alive();
         let now = self.ms(now);
-        let mut known = pulses.iter().filter(|pulse| pulse.stuck.load(Ordering::Relaxed)).count();
-        for pulse in pulses {
-            let still = pulse.still(now);
+        let mut known = heartbeats.iter().filter(|heartbeat| heartbeat.stuck.load(Ordering::Relaxed)).count();
+        for heartbeat in heartbeats {
+            let still = heartbeat.still(now);
             let stuck = still >= STUCK_AFTER;
-            let before = pulse.stuck.swap(stuck, Ordering::Relaxed);
+            let before = heartbeat.stuck.swap(stuck, Ordering::Relaxed);
             if stuck && !before {
                 known += 1;
-                journal.write(ArbiterStuck { arbiter: &pulse.arbiter, still, known });
+                journal.write(ArbiterStuck { arbiter: &heartbeat.arbiter, still, known });
             } else if before && !stuck {
                 known -= 1;
-                journal.write(ArbiterTurns { arbiter: &pulse.arbiter, known });
+                journal.write(ArbiterTurns { arbiter: &heartbeat.arbiter, known });
             }
         }
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     fn still(&self, now_ms: u64) -> Duration {
         Duration::from_millis(now_ms.saturating_sub(self.last_ms.load(Ordering::Relaxed)))
     }
@@ -124,17 +125,17 @@ mod tests {
     #[test]
     fn one_without_a_beat_for_five_seconds_is_stuck_until_it_beats_again_and_one_that_ended_is_forgotten() {
         let origin = Instant::now();
-        let known = Arc::new(Known { origin, pulses: Mutex::default() });
+        let known = Arc::new(Known { origin, heartbeats: Mutex::default() });
         let [one, other] = ["one", "other"].map(|arbiter| {
-            let pulse = Pulse { arbiter: arbiter.to_owned(), last_ms: 0.into(), stuck: false.into() };
-            let pulse = Arc::new(pulse);
-            known.pulses.lock().unwrap().push(Arc::downgrade(&pulse));
-            pulse
+            let heartbeat = Heartbeat { arbiter: arbiter.to_owned(), last_ms: 0.into(), stuck: false.into() };
+            let heartbeat = Arc::new(heartbeat);
+            known.heartbeats.lock().unwrap().push(Arc::downgrade(&heartbeat));
+            heartbeat
         });
-        let pulses = Pulses(Arc::clone(&known));
+        let heartbeats = Heartbeats(Arc::clone(&known));
         let look = |at_ms: u64| {
             known.look(origin + Duration::from_millis(at_ms), &Journal::new("test"));
-            pulses.stuck().into_iter().map(|(arbiter, _)| arbiter).collect::<Vec<_>>()
+            heartbeats.stuck().into_iter().map(|(arbiter, _)| arbiter).collect::<Vec<_>>()
         };
         assert!(look(4_999).is_empty());
         other.last_ms.store(4_999, Ordering::Relaxed);

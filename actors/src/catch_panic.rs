@@ -1,4 +1,4 @@
-//! The guard: code that may panic is run inside it, and a panic becomes a value that says what happened and where.
+//! What if this code panics? It is run inside `catch_panic`, and a panic becomes a value that says what happened and where.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -56,7 +56,7 @@ impl Drop for Inside {
 ///
 /// # Errors
 /// The panic.
-pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     remember_places();
     let inside = Inside::enter();
     let done = catch_unwind(AssertUnwindSafe(work));
@@ -69,28 +69,28 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
 /// # Errors
 /// The panic.
 pub fn dropped<T>(value: T) -> Result<(), Panicked> {
-    guarded(|| drop(value))
+    catch_panic(|| drop(value))
 }
 
 pin_project! {
-    /// A future of which every poll is guarded.
-    pub struct Guarded<F> {
+    /// A future whose every poll catches panics.
+    pub struct CatchPanic<F> {
         #[pin]
         future: F,
     }
 }
 
 /// Guards a future. After a panic it is not to be polled again. An `async` block drops what it holds while it is polled
-/// for the last time, so that this is guarded too; to drop it before its end is not: see [`dropped`].
-pub fn guarded_future<F: Future>(future: F) -> Guarded<F> {
-    Guarded { future }
+/// for the last time, so that this is caught too; to drop it before its end is not: see [`dropped`].
+pub fn catch_panics_in<F: Future>(future: F) -> CatchPanic<F> {
+    CatchPanic { future }
 }
 
-impl<F: Future> Future for Guarded<F> {
+impl<F: Future> Future for CatchPanic<F> {
     type Output = Result<F::Output, Panicked>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match guarded(|| self.project().future.poll(cx)) {
+        match catch_panic(|| self.project().future.poll(cx)) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Err(panicked) => Poll::Ready(Err(panicked)),
@@ -111,7 +111,7 @@ fn remember_places() {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            // A thread that is ending has no such values any more: then nothing is guarded either.
+            // A thread that is ending has no such values any more: then nothing is caught either.
             if GUARDED.try_with(Cell::get).unwrap_or(0) == 0 {
                 return before(info);
             }
@@ -128,12 +128,12 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_its_message_and_its_place() {
-        let panicked = guarded(|| panic!("one {}", 1)).unwrap_err();
+        let panicked = catch_panic(|| panic!("one {}", 1)).unwrap_err();
         assert_eq!(panicked.message, "one 1");
         let place = panicked.place.as_ref().unwrap();
         assert!(place.starts_with(file!()), "{place}");
         assert_eq!(panicked.to_string(), format!("panicked at {place}: one 1"));
-        assert_eq!(guarded(|| 2), Ok(2));
+        assert_eq!(catch_panic(|| 2), Ok(2));
     }
 
     #[test]
@@ -149,12 +149,12 @@ mod tests {
 
     #[test]
     fn a_future_is_guarded_at_every_poll_and_at_its_end() {
-        let later = guarded_future(async {
+        let later = catch_panics_in(async {
             tokio::task::yield_now().await;
             panic!("later");
         });
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(later).unwrap_err().message, "later");
-        assert_eq!(runtime.block_on(guarded_future(async { 3 })), Ok(3));
+        assert_eq!(runtime.block_on(catch_panics_in(async { 3 })), Ok(3));
     }
 }

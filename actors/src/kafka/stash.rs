@@ -1,4 +1,4 @@
-//! Records that were read while their partition takes none: set aside, in their order, so that the others are read on.
+//! Records that were read while their partition takes none: stashed, in their order, so that the others are read on.
 
 use std::collections::VecDeque;
 
@@ -6,14 +6,14 @@ use super::ffi::OwnedMessage;
 use super::message::Message;
 use delivery::partition::TopicPartition;
 
-/// Records set aside at once, and their bytes: a partition comes in runs of what one fetch brought, so this is the runs of
+/// Records stashed at once, and their bytes: a partition comes in runs of what one fetch brought, so this is the runs of
 /// some partitions. Beyond it nothing is read until one of them takes more, or is paused.
 const MAX_SET_ASIDE_RECORDS: usize = 65_536;
 const MAX_SET_ASIDE_BYTES: usize = 8 << 20;
 
-/// What is set aside, by partition.
+/// What is stashed, by partition.
 #[derive(Default)]
-pub(super) struct SetAside {
+pub(super) struct Stash {
     partitions: VecDeque<OfPartition>,
     records: usize,
     bytes: usize,
@@ -35,7 +35,7 @@ fn size(message: &OwnedMessage) -> usize {
     raw.key().map_or(0, <[u8]>::len) + raw.value().map_or(0, <[u8]>::len)
 }
 
-impl SetAside {
+impl Stash {
     pub(super) fn is_empty(&self) -> bool {
         self.partitions.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Whom a service's actors have to care for them, and where they are seen.
+//! Who restarts a service's actors, and where are they seen?
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::route::{Route, SHARD, path_of};
 use crate::escalation::Escalation;
 use crate::journal::Journal;
 use crate::status::{ActorTree, HandlerCounters};
-use crate::supervisor::{Care, Commands, Ward};
+use crate::supervisor::{Commands, Reporter, Restarts};
 use delivery::worker::restart_budget::RestartPolicy;
 
 /// Whom to tell of actors, and how often they may be started again.
@@ -26,33 +26,33 @@ impl Supervise {
     }
 
     /// What is told of the thread with that path, which obeys operators.
-    fn ward(&self, path: &str) -> Ward {
+    fn reporter(&self, path: &str) -> Reporter {
         let vitals = self.tree.add(path.to_owned(), self.policy.window);
-        Ward::new(vitals, self.journal.clone(), self.escalation.clone()).obeying(&self.commands)
+        Reporter::new(vitals, self.journal.clone(), self.escalation.clone()).obeying(&self.commands)
     }
 
     /// For the actor with that path, which obeys operators.
-    pub(super) fn care(&self, path: &str) -> Care {
+    pub(super) fn restarts(&self, path: &str) -> Restarts {
         let vitals = self.tree.add(path.to_owned(), self.policy.window);
-        let care = Care::new(vitals, self.policy, self.journal.clone(), self.escalation.clone());
-        care.obeying(&self.commands)
+        let restarts = Restarts::new(vitals, self.policy, self.journal.clone(), self.escalation.clone());
+        restarts.obeying(&self.commands)
     }
 }
 
 /// For the actors of the shard, which are seen before they start.
-pub(super) struct Cares {
-    pub(super) producer: Care,
-    pub(super) router: Care,
-    pub(super) consumer: Care,
-    pub(super) thread: Ward,
+pub(super) struct ShardSupervision {
+    pub(super) producer: Restarts,
+    pub(super) router: Restarts,
+    pub(super) consumer: Restarts,
+    pub(super) thread: Reporter,
 }
 
-impl Cares {
+impl ShardSupervision {
     pub(super) fn of(supervise: &Supervise) -> Self {
-        let care = |actor: &str| supervise.care(&format!("{SHARD}/{actor}"));
-        let [producer, router, consumer] = ["producer", "router", "consumer"].map(care);
+        let restarts = |actor: &str| supervise.restarts(&format!("{SHARD}/{actor}"));
+        let [producer, router, consumer] = ["producer", "router", "consumer"].map(restarts);
         // What is decided about it is decided in `delivery::member`.
-        let thread = supervise.ward(&format!("{SHARD}/consumer/thread"));
+        let thread = supervise.reporter(&format!("{SHARD}/consumer/thread"));
         // The actor alone has nothing to do: who stops the consumer wants nothing to be consumed.
         supervise.commands.stops_with(consumer.vitals(), thread.vitals());
         Self { producer, router, consumer, thread }
