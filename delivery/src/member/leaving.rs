@@ -107,6 +107,10 @@ impl Leaving {
         if let Some(begun) = &begun {
             (drain.deadline, drain.left_at) = (begun.deadline.min(drain.deadline), begun.left_at);
         }
+        // What was revoked before has no more time than the whole.
+        for revoked in &mut self.revoked {
+            revoked.deadline = revoked.deadline.min(drain.deadline);
+        }
         self.drain = Some(drain);
         begun.and_then(|begun| begun.then.order())
     }
@@ -228,6 +232,17 @@ mod tests {
         let late = begin + PATIENCE;
         assert_eq!(advance(&mut leaving, 3, false, late), [Next::TimedOut(3), Next::Commit(vec![1])]);
         assert_eq!(advance(&mut leaving, 3, false, late + FINAL_COMMIT_DEADLINE), [Next::Release(vec![1], false)]);
+    }
+
+    #[test]
+    fn what_was_revoked_before_has_no_more_time_than_a_drain_of_the_whole_member() {
+        let (mut leaving, begin) = leaving();
+        leaving.revoked(vec![1], begin);
+        leaving.drain(PATIENCE / 5, Then::End, begin);
+        assert_eq!(advance(&mut leaving, 1, true, begin + PATIENCE / 6), []);
+        let [Next::TimedOut(1), ..] = advance(&mut leaving, 1, true, begin + PATIENCE / 5)[..] else {
+            panic!("it goes as it is")
+        };
     }
 
     #[test]

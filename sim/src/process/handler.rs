@@ -218,12 +218,13 @@ impl Handler {
             return Ok(());
         }
         let busy: HashSet<(Tenure, u8)> = self.calls.iter().flat_map(|call| &call.items).map(Item::key_of).collect();
-        let writing: HashSet<(Tenure, u8)> = self.letters.iter().map(|letter| letter.item.key_of()).collect();
+        // Also of an earlier assignment: they share a lane.
+        let writing: HashSet<(usize, u8)> = self.letters.iter().map(|letter| letter.item.suspect()).collect();
         let waiting = &mut self.waiting;
         waiting.retain(|_, until| step.now < *until);
         let is_free = |item: &&mut Item| {
             let key = item.key_of();
-            !busy.contains(&key) && !writing.contains(&key) && !waiting.contains_key(&item.suspect())
+            !busy.contains(&key) && !writing.contains(&item.suspect()) && !waiting.contains_key(&item.suspect())
         };
         let free = self.worker.waiting_records_mut().find(is_free);
         free.map_or(Ok(()), |item| Err(Violation::Blocked(item.tenure.partition, item.record.offset)))
