@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::thread::ConsumerThread;
-use crate::journal::{BrokerReach, CommitFailed, NotesRefused};
+use crate::journal::{CommitFailed, NotesRefused};
 use crate::kafka::{CommitAnswer, Notes, Source, SourceError, SourceEvent};
 use delivery::member::{Measured, Taken};
 use delivery::partition::TopicPartition;
@@ -22,9 +22,6 @@ impl ConsumerThread {
                         .into_iter()
                         .map(|(partition, high_watermark, lag)| (partition, Measured { high_watermark, lag }));
                     self.member.measured(waits, measured);
-                    if self.reachable.is_none_or(|(_, before)| before != reachable) {
-                        self.parts.journal.write(BrokerReach { client: "consumer", reachable });
-                    }
                     self.reachable = Some((now, reachable));
                 }
             }

@@ -7,9 +7,11 @@ use crate::kit::{Start, new_user, wait_for};
 #[test]
 fn a_clean_start_and_stop_log_no_warning() {
     let mut program = Start::both().start().ready();
+    wait_for("each client of each service", || (program.journal("broker reached").len() >= 4).then_some(()));
     assert!(program.stop().success());
     let output = program.output();
-    assert!(output.contains("broker reached"), "{output}");
+    let reached = output.lines().filter(|line| line.contains("broker reached")).count();
+    assert_eq!(reached, 4, "each client of each service says it once: {output}");
     let complaints: Vec<&str> = output
         .lines()
         .filter(|line| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#))
