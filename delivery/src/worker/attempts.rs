@@ -85,6 +85,13 @@ impl<R: Routed> Worker<R> {
         if results.iter().any(Result::is_ok) && self.breaker.succeeded() {
             self.effects.push_back(Effect::BreakerClosed);
         }
+        // Nearly always it is one, and then most of what is below need not be done.
+        if let ([id], [result]) = (&call.records[..], &results[..])
+            && let (Ok(done), Some(lane)) = (result, self.lanes.lane_of(*id))
+        {
+            self.settle(*id, (*done).into(), duration, None);
+            return self.lanes.release(lane);
+        }
         let mut rest = call.records.iter().copied().zip(results).peekable();
         while let Some((id, result)) = rest.next() {
             let Some(lane) = self.lanes.lane_of(id) else { continue };

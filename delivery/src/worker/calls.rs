@@ -55,6 +55,7 @@ impl Calls {
         Self { places: Vec::new(), free: NOWHERE, oldest: NOWHERE, newest: NOWHERE, len: 0, next_number: 0 }
     }
 
+    #[inline]
     pub(crate) fn begin(&mut self, call: Call) -> CallId {
         let number = self.next_number;
         self.next_number += 1;
@@ -77,6 +78,7 @@ impl Calls {
     }
 
     /// Takes out a call that has ended. `None` where it was taken out before.
+    #[inline]
     pub(crate) fn end(&mut self, id: CallId) -> Option<Call> {
         let place = self.places.get_mut(id.at as usize).filter(|place| place.number == id.number)?;
         let call = place.call.take()?;
@@ -112,6 +114,7 @@ impl Calls {
 
     /// Number of the oldest, and of the next to begin: calls that are in flight now have numbers from the one to below the
     /// other.
+    #[inline]
     pub(crate) fn numbers(&self) -> (Option<u64>, u64) {
         (self.places.get(self.oldest as usize).map(|place| place.number), self.next_number)
     }
