@@ -22,7 +22,7 @@ impl Consumer {
     pub(super) fn carry_out_with(&mut self, handler: &Handler, step: &mut Step<'_>) -> Result<(), Violation> {
         self.carry_out(step)?;
         for released in &mut self.outbox.released {
-            released.working = handler.works_on(released.tenure);
+            released.working = handler.works_on(released.tenure, step.history.edition(released.tenure.partition));
         }
         Ok(())
     }

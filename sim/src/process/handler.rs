@@ -13,7 +13,7 @@ use delivery::worker::{Appetite, CallEnd, CallId, Effect, Id, Wait, Worker, Work
 
 use super::item::Item;
 use super::step::Step;
-use crate::history::{Ended, Tenure, Told, Violation};
+use crate::history::{Edition, Ended, Tenure, Told, Violation};
 use crate::policy::POLICY;
 
 const LANES_AT_ONCE: usize = 8;
@@ -116,10 +116,11 @@ impl Handler {
         !self.worker.is_empty()
     }
 
-    /// Whether something of a tenure is still worked on.
-    pub(crate) fn works_on(&self, tenure: Tenure) -> bool {
+    /// Whether something of a tenure is still worked on. What is of a log that is no more is cancelled at the next turn.
+    pub(crate) fn works_on(&self, tenure: Tenure, edition: Edition) -> bool {
+        let is_of = |item: &Item| item.tenure == tenure && item.record.edition == edition;
         let mut in_calls = self.calls.iter().flat_map(|call| &call.items);
-        in_calls.any(|item| item.tenure == tenure) || self.letters.iter().any(|letter| letter.item.tenure == tenure)
+        in_calls.any(is_of) || self.letters.iter().any(|letter| is_of(&letter.item))
     }
 
     /// Operators restart it, stop it and start it again.
