@@ -13,4 +13,4 @@ pub(crate) use commands::{Commands, Requester};
 pub(crate) use heartbeat::Heartbeats;
 pub(crate) use orders::{Order, Orders, Report, Verb};
 pub(crate) use reporter::Reporter;
-pub(crate) use restarts::{Restarts, random, seed};
+pub(crate) use restarts::{Restarts, random, random_u64};

@@ -17,7 +17,7 @@ use crate::kafka::{Notes, Source, SourceError};
 use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ActorState;
-use crate::supervisor::{Order as Ordered, Report, Verb, random};
+use crate::supervisor::{Order as Ordered, Report, Verb, random, random_u64};
 use delivery::member::effect::{End, Order, OrderId};
 use delivery::member::hold::PauseCause;
 use delivery::member::ingest::{BatchSize, Reading};
@@ -59,11 +59,6 @@ pub(super) struct ConsumerThread {
     pub(super) ended: Option<End>,
 }
 
-/// Taken from the random half of a fresh id, so that no generator has to be kept.
-fn nonce() -> u64 {
-    uuid::Uuid::now_v7().as_u64_pair().1
-}
-
 impl ConsumerThread {
     /// Polls until its member has ended, and says how.
     pub(super) fn run(parts: ConsumerParts, commands: &Receiver<Command>) -> Result<End, SourceError> {
@@ -78,7 +73,7 @@ impl ConsumerThread {
             stop_deadline: parts.config.stop_deadline,
             restart: parts.config.restart,
             keeps_notes: notes.is_some(),
-            nonce: nonce(),
+            nonce: random_u64(),
         };
         let mut this = Self {
             member: Member::new(config, parts.lease.clone(), now),

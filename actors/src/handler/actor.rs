@@ -24,7 +24,7 @@ use crate::journal::Journal;
 use crate::producer::Producer;
 use crate::record::{BatchPool, RecordBatch};
 use crate::status::HandlerCounters;
-use crate::supervisor::{Commands, Orders, Report, Restarts, seed, supervise};
+use crate::supervisor::{Commands, Orders, Report, Restarts, random_u64, supervise};
 use delivery::answer::Answers;
 use delivery::lease::Lease;
 use delivery::outcome::Outcome;
@@ -104,7 +104,7 @@ impl<I: Invoke> HandlerActor<I> {
         Self {
             name,
             restart,
-            worker: Worker::new(policy, Arc::clone(&context.lease), share.limit(), seed()),
+            worker: Worker::new(policy, Arc::clone(&context.lease), share.limit(), random_u64()),
             orders: context.commands.obeyed_by(context.counters.vitals()),
             clock: Clock::start(context.lease.origin()),
             context,

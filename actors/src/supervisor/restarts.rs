@@ -1,4 +1,4 @@
-//! What does a supervisor decide for the actor or client that it supervision for?
+//! What does a supervisor decide for the actor or client that it supervises?
 
 use std::sync::Arc;
 use std::task;
@@ -85,12 +85,12 @@ impl Restarts {
     }
 }
 
-/// A seed for jitter; taken from the random half of a fresh id, so that no generator has to be kept.
-pub(crate) fn seed() -> u64 {
+/// A random number; taken from the random half of a fresh id, so that no generator has to be kept.
+pub(crate) fn random_u64() -> u64 {
     uuid::Uuid::now_v7().as_u64_pair().1
 }
 
-/// A number in 0..1 for jitter; taken from the random half of a fresh id, so that no generator has to be kept.
+/// A number in 0..1 for jitter; taken from a fresh id as well.
 pub(crate) fn random() -> f64 {
     let bits = uuid::Uuid::now_v7().as_u128() & u128::from(u32::MAX);
     f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
