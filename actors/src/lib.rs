@@ -86,7 +86,7 @@ pub mod telemetry;
 
 pub use delivery::outcome;
 pub use delivery::outcome::{Done, HandlerError, HandlerResult};
-pub use delivery::worker::restart_budget::RestartPolicy;
+pub use delivery::restart_budget::RestartPolicy;
 pub use delivery::worker::retry::RetryPolicy;
 pub use event::{Contract, Event, NewEvent};
 pub use handler::{BatchHandler, Handler};

@@ -12,8 +12,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use delivery::restart_budget::RestartPolicy;
 use delivery::worker::breaker::BreakerPolicy;
-use delivery::worker::restart_budget::RestartPolicy;
 use delivery::worker::retry::RetryPolicy;
 
 pub use declare::{Variable, united};

@@ -17,7 +17,7 @@ use crate::status::{ConsumerBoard, HandlerCounters, Vitals};
 use crate::supervisor::{Heartbeats, Reporter};
 use delivery::answer::Answer;
 use delivery::lease::Lease;
-use delivery::worker::restart_budget::RestartPolicy;
+use delivery::restart_budget::RestartPolicy;
 
 /// Limits and intervals of the consumer.
 #[derive(Clone, Copy, Debug)]

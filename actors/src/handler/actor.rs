@@ -28,7 +28,7 @@ use crate::supervisor::{Commands, Orders, Report, Restarts, random_u64, supervis
 use delivery::answer::Answers;
 use delivery::lease::Lease;
 use delivery::outcome::Outcome;
-use delivery::worker::restart_budget::RestartPolicy;
+use delivery::restart_budget::RestartPolicy;
 use delivery::worker::{CallId, Worker, WorkerPolicy};
 
 /// Records of one batch for one handler.

@@ -8,9 +8,9 @@ use actix::Recipient;
 use crate::handler::{BatchHandler, Each, Handler, HandlerActor, HandlerContext, InBatches, Invoke, Share, Work};
 use crate::producer::Producer;
 use crate::settings::Settings;
+use delivery::restart_budget::RestartPolicy;
 use delivery::worker::WorkerPolicy;
 use delivery::worker::lanes::Unkeyed;
-use delivery::worker::restart_budget::RestartPolicy;
 use delivery::worker::retry::RetryPolicy;
 
 /// The one shard in the paths of its actors.

@@ -7,7 +7,7 @@ use crate::escalation::Escalation;
 use crate::journal::Journal;
 use crate::status::{ActorTree, HandlerCounters};
 use crate::supervisor::{Commands, Reporter, Restarts};
-use delivery::worker::restart_budget::RestartPolicy;
+use delivery::restart_budget::RestartPolicy;
 
 /// Whom to tell of actors, and how often they may be started again.
 #[derive(Clone)]

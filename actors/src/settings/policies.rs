@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use delivery::restart_budget::RestartPolicy;
 use delivery::worker::breaker::BreakerPolicy;
-use delivery::worker::restart_budget::RestartPolicy;
 use delivery::worker::retry::RetryPolicy;
 
 use super::{Declare, Reader};

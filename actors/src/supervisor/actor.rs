@@ -140,7 +140,7 @@ mod tests {
     use crate::journal::Journal;
     use crate::status::{ActorState, Vitals};
     use crate::supervisor::{Commands, Requester};
-    use delivery::worker::restart_budget::RestartPolicy;
+    use delivery::restart_budget::RestartPolicy;
 
     /// Where an actor is to panic.
     #[derive(Clone, Copy, Debug, PartialEq)]

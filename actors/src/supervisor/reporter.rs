@@ -7,7 +7,7 @@ use super::{Commands, Order, Orders};
 use crate::escalation::Escalation;
 use crate::journal::{ActorEscalated, ActorFailed, ActorRecovered, Journal};
 use crate::status::{ActorState, Vitals};
-use delivery::worker::restart_budget::Verdict;
+use delivery::restart_budget::Verdict;
 
 /// Tells what was decided about one actor, thread or client. What is decided comes from its budget, which is not here.
 pub(crate) struct Reporter {

@@ -9,7 +9,7 @@ use crate::catch_panic::Panicked;
 use crate::escalation::Escalation;
 use crate::journal::Journal;
 use crate::status::Vitals;
-use delivery::worker::restart_budget::{RestartBudget, RestartPolicy};
+use delivery::restart_budget::{RestartBudget, RestartPolicy};
 
 /// Decides about one actor or client, and tells what it decides. Failures are forgiven when something has been handled since.
 pub(crate) struct Restarts {

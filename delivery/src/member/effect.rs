@@ -6,7 +6,7 @@ use crate::member::hold::PauseCause;
 use crate::member::progress::codec::DecodeError;
 use crate::member::stall::Stall;
 use crate::partition::{PartitionOffset, TopicPartition};
-use crate::worker::restart_budget::Verdict;
+use crate::restart_budget::Verdict;
 
 /// Something to carry out, in the order in which it comes out of [`Member::poll_effect`](crate::member::Member::poll_effect).
 #[derive(Clone, Debug, PartialEq)]

@@ -47,8 +47,8 @@ use self::stall::{Change, StallWatch, Surroundings};
 use crate::answer::Answer;
 use crate::lease::Lease;
 use crate::partition::TopicPartition;
+use crate::restart_budget::RestartPolicy;
 use crate::sabotage::{Sabotage, is};
-use crate::worker::restart_budget::RestartPolicy;
 
 /// Limits and intervals of a member.
 #[derive(Clone, Copy, Debug)]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::member::effect::{End, OrderId};
 use crate::member::leaving::Then;
+use crate::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 use crate::sabotage::{Sabotage, is};
-use crate::worker::restart_budget::{RestartBudget, RestartPolicy, Verdict};
 
 /// Between attempts while the group still knows a dead member with this one's instance id.
 const UNRELEASED_PAUSE: Duration = Duration::from_millis(500);
@@ -210,14 +210,7 @@ impl Rejoin {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const POLICY: RestartPolicy = RestartPolicy {
-        max_restarts: 3,
-        window: Duration::from_secs(30),
-        first_backoff: Duration::from_millis(100),
-        max_backoff: Duration::from_millis(800),
-        max_probes: 2,
-    };
+    use crate::restart_budget::tests::POLICY;
 
     fn client() -> Failure {
         Failure::Client("broken".to_owned())

@@ -180,7 +180,7 @@ impl<R: Routed> Worker<R> {
         }
         let first = item.failed.map_or(era, |(first, _)| first);
         item.failed = Some((first, era));
-        let is_last = item.attempts + 1 >= self.policy.retry.max_attempts;
+        let is_last = !self.policy.retry.allows(item.attempts + 1);
         let suspect = item.suspect();
         if self.breaker.is_open() && !sabotage::is(Sabotage::DeadLetteredWhileOpen) {
             return Fate::Uncounted;

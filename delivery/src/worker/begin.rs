@@ -67,7 +67,7 @@ impl<R: Routed> Worker<R> {
                 continue;
             }
             self.working_on = Some(id);
-            if item.attempts >= self.policy.retry.max_attempts {
+            if !self.policy.retry.allows(item.attempts) {
                 // Its driver panicked over it in its last attempt.
                 let error = format!("the actor around its handler {}", self.driver_panicked);
                 self.bury(now, lane, id, HandlerError::new(ErrorKind::Panic, error), Duration::ZERO, Run::new());
@@ -98,7 +98,7 @@ impl<R: Routed> Worker<R> {
             return None;
         }
         let era = self.breaker.era();
-        let may_be_tried = |item: &Item<R>| item.attempts < self.policy.retry.max_attempts;
+        let may_be_tried = |item: &Item<R>| self.policy.retry.allows(item.attempts);
         // One that has not failed since the last success shows most. When all have, one more is asked for.
         self.lanes.start_where(|item| may_be_tried(item) && !item.failed_last_in(era)).or_else(|| {
             if !self.is_asking && !sabotage::is(Sabotage::NeverReadsOn) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::lanes::LaneKey;
+use crate::backoff::Backoff;
 use crate::now::{Now, nanos};
 use crate::sabotage::{self, Sabotage};
 
@@ -122,7 +123,7 @@ impl Breaker {
             open.cause = cause;
             return None;
         }
-        let interval = self.interval(0);
+        let interval = self.interval(0, 1.0);
         let next_probe_ns = now.ns + nanos(interval);
         self.openings = self.openings.wrapping_add(1);
         self.open = Some(Open {
@@ -195,7 +196,7 @@ impl Breaker {
     /// A probe failed; `random` is a number in 0..1.
     pub(crate) fn probe_failed(&mut self, now: &Now, random: f64) {
         let Some(failed) = self.open.as_ref().map(|open| open.failed_probes.saturating_add(1)) else { return };
-        let interval = self.interval(failed).mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
+        let interval = self.interval(failed, random);
         if let Some(open) = &mut self.open {
             (open.failed_probes, open.is_probing) = (failed, false);
             open.next_probe_ns = now.ns + nanos(interval);
@@ -243,9 +244,8 @@ impl Breaker {
         open_for.zip(self.policy.exit_after).is_some_and(|(is, most)| is >= most)
     }
 
-    fn interval(&self, failed_probes: u32) -> Duration {
-        let most = self.policy.max_interval;
-        FIRST_INTERVAL.min(most).saturating_mul(1 << failed_probes.min(20)).min(most)
+    fn interval(&self, failed_probes: u32, random: f64) -> Duration {
+        Backoff { first: FIRST_INTERVAL, most: self.policy.max_interval }.pause(failed_probes.saturating_add(1), random)
     }
 }
 

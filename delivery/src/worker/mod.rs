@@ -16,7 +16,6 @@ pub mod lanes;
 mod letters;
 mod moves;
 mod present;
-pub mod restart_budget;
 pub mod retry;
 mod timers;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 /// Attempts and the backoff between them: exponential, capped, with jitter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPolicy {
@@ -20,21 +22,18 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Backoff after the failed attempt number `attempt` (from 1), or `None` when the attempts are used up.
-    ///
-    /// `random` is a number in 0..1. The backoff lies between half and all of the exponential value ("equal
-    /// jitter"): lanes that failed together do not come back together, and none comes back at once.
+    /// Whether another attempt follows so many that failed.
     #[must_use]
-    pub fn backoff(&self, attempt: u32, random: f64) -> Option<Duration> {
-        (attempt < self.max_attempts).then(|| self.pause(attempt, random))
+    pub fn allows(&self, failed: u32) -> bool {
+        failed < self.max_attempts
     }
 
-    /// The same without a limit of attempts, for what must not be given up (a dead letter to be written).
+    /// The pause after the failed attempt number `attempt` (from 1), between half and all of its backoff; `random` is a
+    /// number in 0..1. It is not limited by the number of attempts: what must not be given up (a dead letter to be
+    /// written) is tried again for ever.
     #[must_use]
     pub fn pause(&self, attempt: u32, random: f64) -> Duration {
-        let doublings = attempt.saturating_sub(1).min(31);
-        let full = self.first_backoff.saturating_mul(1 << doublings).min(self.max_backoff);
-        full.div_f64(2.0) + full.mul_f64(random.clamp(0.0, 1.0) / 2.0)
+        Backoff { first: self.first_backoff, most: self.max_backoff }.pause(attempt, random)
     }
 }
 
@@ -50,10 +49,10 @@ mod tests {
 
     #[test]
     fn it_doubles_up_to_the_cap_within_the_jitter_and_ends() {
-        assert_eq!(POLICY.backoff(1, 0.0), Some(Duration::from_millis(50)));
-        assert_eq!(POLICY.backoff(1, 1.0), Some(Duration::from_millis(100)));
-        assert_eq!(POLICY.backoff(2, 1.0), Some(Duration::from_millis(150)));
-        assert_eq!(POLICY.backoff(3, 0.5), None);
+        assert_eq!(POLICY.pause(1, 0.0), Duration::from_millis(50));
+        assert_eq!(POLICY.pause(1, 1.0), Duration::from_millis(100));
+        assert_eq!(POLICY.pause(2, 1.0), Duration::from_millis(150));
+        assert!(POLICY.allows(2) && !POLICY.allows(3));
         assert_eq!(POLICY.pause(u32::MAX, 1.0), Duration::from_millis(150));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use delivery::worker::restart_budget::RestartPolicy;
+use delivery::restart_budget::RestartPolicy;
 
 use super::{History, Violation};
 

@@ -5,7 +5,7 @@ use delivery::member::effect::{Effect, End, Told};
 use delivery::member::hold::PauseCause;
 use delivery::member::progress::codec::decode;
 use delivery::partition::{PartitionOffset, TopicPartition};
-use delivery::worker::restart_budget::Verdict;
+use delivery::restart_budget::Verdict;
 
 use super::consumer::{Consumer, Owned, RESTART, named, number};
 use super::handler::Handler;

@@ -13,7 +13,7 @@ use delivery::member::hold::PauseCause;
 use delivery::member::standing::MemberState;
 use delivery::member::{Failure, Member, MemberConfig, Taken};
 use delivery::partition::{PartitionOffset, TopicPartition};
-use delivery::worker::restart_budget::RestartPolicy;
+use delivery::restart_budget::RestartPolicy;
 
 use super::handler::Handler;
 use super::messages::{Change, CommitAnswer, GroupEvent, Left, Outbox};

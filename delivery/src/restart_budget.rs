@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::worker::retry::RetryPolicy;
+use crate::backoff::Backoff;
 
 /// Restarts without a pause. Where one event in a hundred has its handler panic, in one case of a hundred the next one does too:
 /// that says nothing of the handler. In one of ten thousand a third one does.
@@ -111,12 +111,6 @@ impl RestartBudget {
         self.failed_probes.take().is_some()
     }
 
-    /// Failures in the window.
-    pub fn in_window(&mut self, now: Instant) -> usize {
-        self.forget(now);
-        self.failures.len()
-    }
-
     /// Whether the budget is used up and no probe has succeeded yet.
     #[must_use]
     pub fn is_escalated(&self) -> bool {
@@ -129,16 +123,16 @@ impl RestartBudget {
     }
 
     fn backoff(&self, failures: u32, random: f64) -> Duration {
-        let RestartPolicy { first_backoff, max_backoff, .. } = self.policy;
-        RetryPolicy { max_attempts: u32::MAX, first_backoff, max_backoff }.pause(failures, random)
+        let RestartPolicy { first_backoff: first, max_backoff: most, .. } = self.policy;
+        Backoff { first, most }.pause(failures, random)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const POLICY: RestartPolicy = RestartPolicy {
+    pub(crate) const POLICY: RestartPolicy = RestartPolicy {
         max_restarts: 3,
         window: Duration::from_secs(30),
         first_backoff: Duration::from_millis(100),
@@ -166,7 +160,7 @@ mod tests {
         let mut budget = RestartBudget::new(POLICY);
         for _ in 0..3 {
             budget.failed(now, 0.5);
-            assert!(!budget.succeeded() && budget.in_window(now) == 0);
+            assert!(!budget.succeeded() && budget.failures.is_empty());
         }
         for _ in 0..4 {
             budget.failed(now, 0.5);
