@@ -1,11 +1,12 @@
 //! Where is a record from its arrival to its end? In one vector, whatever its lane does, so that an unwinding panic loses none.
+//! Calls in flight are kept in the same way.
 
 /// Names an item of an [`Arena`] until it is removed; the name may then be given to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Id(u32);
 
 /// Items that stay in their place while queues through them change: an item costs no allocation. The memory is that of the
-/// most items there ever were, which is bounded by the credits.
+/// most items there ever were, which is bounded by the credits and the limit of lanes.
 #[derive(Debug)]
 pub(crate) struct Arena<T> {
     places: Vec<Place<T>>,
@@ -57,7 +58,7 @@ impl<T> Arena<T> {
             return Id(at);
         }
         self.places.push(place);
-        Id(u32::try_from(self.places.len() - 1).expect("credits keep it far below 2^32 items"))
+        Id(u32::try_from(self.places.len() - 1).expect("credits and the limit of lanes keep it far below 2^32 items"))
     }
 
     /// Takes an item out that is in no queue.

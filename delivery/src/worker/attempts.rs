@@ -158,7 +158,7 @@ impl<R: Routed> Worker<R> {
         item.stage = Stage::Queued;
         let counts = matches!(fate, Fate::Backoff);
         item.attempts += u32::from(counts);
-        let wait = self.lanes.put_back(lane, std::iter::once(id).chain(followers).collect::<Run<Id>>().into_iter());
+        let wait = self.lanes.put_back(lane, std::iter::once(id).chain(followers));
         if counts {
             let pause = self.policy.retry.pause(number, self.rng.unit());
             self.timers.set(now.ns + nanos(pause), Due::Backoff(lane, wait));

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::arena::Id;
+use super::arena::{Arena, Id};
 use super::breaker::Opening;
 
 /// What goes through one call. One event costs no allocation.
@@ -11,7 +11,7 @@ pub type Run<T> = SmallVec<[T; 1]>;
 /// Names a call; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallId {
-    at: u32,
+    at: Id,
     number: u64,
 }
 
@@ -31,48 +31,37 @@ pub(crate) struct Call {
 /// Calls in the order of their beginnings. Beginning and ending one takes the same time however many there are.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    places: Vec<Place>,
-    free: u32,
-    oldest: u32,
-    newest: u32,
+    in_flight: Arena<Linked>,
+    oldest: Option<Id>,
+    newest: Option<Id>,
     len: usize,
     next_number: u64,
 }
 
+/// A call with those that began just before and after it.
 #[derive(Debug)]
-struct Place {
+struct Linked {
     number: u64,
-    /// None where the place is free; `after` is then the next free one.
-    call: Option<Call>,
-    before: u32,
-    after: u32,
+    call: Call,
+    before: Option<Id>,
+    after: Option<Id>,
 }
-
-const NOWHERE: u32 = u32::MAX;
 
 impl Calls {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), free: NOWHERE, oldest: NOWHERE, newest: NOWHERE, len: 0, next_number: 0 }
+        Self { in_flight: Arena::new(), oldest: None, newest: None, len: 0, next_number: 0 }
     }
 
     #[inline]
     pub(crate) fn begin(&mut self, call: Call) -> CallId {
         let number = self.next_number;
         self.next_number += 1;
-        let place = Place { number, call: Some(call), before: self.newest, after: NOWHERE };
-        let at = if let Some(free) = self.places.get_mut(self.free as usize) {
-            let at = std::mem::replace(&mut self.free, free.after);
-            *free = place;
-            at
-        } else {
-            self.places.push(place);
-            u32::try_from(self.places.len() - 1).expect("the limit of lanes keeps it far below 2^32 calls")
-        };
-        match self.places.get_mut(self.newest as usize) {
-            Some(newest) => newest.after = at,
-            None => self.oldest = at,
+        let at = self.in_flight.insert(Linked { number, call, before: self.newest, after: None });
+        match self.newest.and_then(|newest| self.in_flight.get_mut(newest)) {
+            Some(newest) => newest.after = Some(at),
+            None => self.oldest = Some(at),
         }
-        self.newest = at;
+        self.newest = Some(at);
         self.len += 1;
         CallId { at, number }
     }
@@ -80,16 +69,14 @@ impl Calls {
     /// Takes out a call that has ended. `None` where it was taken out before.
     #[inline]
     pub(crate) fn end(&mut self, id: CallId) -> Option<Call> {
-        let place = self.places.get_mut(id.at as usize).filter(|place| place.number == id.number)?;
-        let call = place.call.take()?;
-        let (before, after) = (place.before, place.after);
-        place.after = std::mem::replace(&mut self.free, id.at);
-        match self.places.get_mut(before as usize) {
-            Some(place) => place.after = after,
+        self.in_flight.get(id.at).filter(|linked| linked.number == id.number)?;
+        let Linked { call, before, after, .. } = self.in_flight.remove(id.at)?;
+        match before.and_then(|before| self.in_flight.get_mut(before)) {
+            Some(before) => before.after = after,
             None => self.oldest = after,
         }
-        match self.places.get_mut(after as usize) {
-            Some(place) => place.before = before,
+        match after.and_then(|after| self.in_flight.get_mut(after)) {
+            Some(after) => after.before = before,
             None => self.newest = before,
         }
         self.len -= 1;
@@ -100,10 +87,10 @@ impl Calls {
     pub(crate) fn oldest_first(&self) -> impl Iterator<Item = (CallId, &Call)> {
         let mut at = self.oldest;
         std::iter::from_fn(move || {
-            let place = self.places.get(at as usize)?;
-            let id = CallId { at, number: place.number };
-            at = place.after;
-            Some((id, place.call.as_ref()?))
+            let id = at?;
+            let linked = self.in_flight.get(id)?;
+            at = linked.after;
+            Some((CallId { at: id, number: linked.number }, &linked.call))
         })
     }
 
@@ -116,7 +103,7 @@ impl Calls {
     /// other.
     #[inline]
     pub(crate) fn numbers(&self) -> (Option<u64>, u64) {
-        (self.places.get(self.oldest as usize).map(|place| place.number), self.next_number)
+        (self.oldest().map(|(id, _)| id.number), self.next_number)
     }
 
     pub(crate) fn len(&self) -> usize {
