@@ -1,5 +1,7 @@
 //! How a partition is named, and an offset of it with what was said beside it.
 
+use std::fmt;
+
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
@@ -7,6 +9,13 @@ pub struct TopicPartition {
     pub topic: String,
     /// Partition number.
     pub partition: i32,
+}
+
+/// `orders/3`.
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
 }
 
 /// An offset of a partition, as it is committed or noted.

@@ -139,8 +139,7 @@ impl ConsumerThread {
             Told::Doubted(gap) => journal.write(MembershipDoubted { gap }),
             Told::Confirmed => journal.write(MembershipConfirmed),
             Told::ProgressUnread(at, error) => {
-                let partition = format!("{}/{}", at.topic, at.partition);
-                journal.write(ProgressUnread { partition: &partition, error: &error });
+                journal.write(ProgressUnread { partition: &at.to_string(), error: &error });
             }
             Told::NotesRead(partitions) => journal.write(NotesRead { partitions }),
             Told::Committed(partitions) => journal.write(Committed { partitions }),

@@ -34,8 +34,7 @@ impl ConsumerThread {
         while let Some(answers) = self.source.as_mut().and_then(Source::commit_answers) {
             for CommitAnswer { partition: at, error, .. } in &answers {
                 if let Some(error) = error {
-                    let partition = format!("{}/{}", at.topic, at.partition);
-                    self.parts.journal.write(CommitFailed { partition: &partition, error });
+                    self.parts.journal.write(CommitFailed { partition: &at.to_string(), error });
                 }
             }
             let (number, answers) = taken(answers);
