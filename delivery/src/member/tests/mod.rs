@@ -112,7 +112,7 @@ impl Kit {
 
     pub(super) fn settle(&mut self, (slot, epoch): (u32, u32), offsets: impl IntoIterator<Item = i64>) {
         for offset in offsets {
-            self.member.answered(&[Answer { slot, epoch, offset, settled: true }]);
+            self.member.answered(&[settled(slot, epoch, offset)]);
         }
     }
 

@@ -7,6 +7,22 @@ fn commit_of(kit: &mut Kit) -> (u64, PartitionOffset) {
     (number, commits.remove(0))
 }
 
+/// A member whose partition goes on from that commit, with so many records taken; and its assignment.
+fn going_on_from(commit: &PartitionOffset, records: i64) -> (Kit, (u32, u32)) {
+    let mut kit = Kit::roomy();
+    let one = kit.assign("t", 0);
+    kit.member.go_on_from(vec![commit.clone()], Vec::new());
+    kit.take(one.0, 0..records);
+    (kit, one)
+}
+
+/// A commit is begun and answered; gives it.
+fn committed(kit: &mut Kit, slot: u32, taken: Taken) -> PartitionOffset {
+    let (number, commit) = commit_of(kit);
+    kit.commit_answered(slot, number, taken);
+    commit
+}
+
 /// What a member that goes on from there finds settled of the first twenty offsets.
 fn settled_before(commit: &PartitionOffset, note: Option<&PartitionOffset>) -> Vec<i64> {
     let mut kit = Kit::roomy();
@@ -24,8 +40,7 @@ fn what_the_group_takes_no_commit_of_is_noted_and_the_next_owner_leaves_it_out()
     kit.take(slot, 0..20);
     kit.settle(one, [0, 1, 3]);
     assert!(kit.note().is_none() && kit.is_unsaid(slot), "there is no commit to go on from");
-    let (number, first) = commit_of(&mut kit);
-    kit.commit_answered(slot, number, Taken::Yes);
+    let first = committed(&mut kit, slot, Taken::Yes);
     assert!(kit.note().is_none() && !kit.is_unsaid(slot), "the group's commit says it");
     kit.settle(one, [2, 5]);
     let (_, on_its_way) = commit_of(&mut kit);
@@ -49,12 +64,10 @@ fn a_note_is_outdated_by_a_later_commit_and_by_whoever_sets_the_offsets() {
     let slot = one.0;
     kit.take(slot, 0..20);
     kit.settle(one, [0]);
-    let (number, _) = commit_of(&mut kit);
-    kit.commit_answered(slot, number, Taken::Yes);
+    committed(&mut kit, slot, Taken::Yes);
     kit.settle(one, 1..10);
     let note = kit.note().unwrap().1.remove(0);
-    let (number, later) = commit_of(&mut kit);
-    kit.commit_answered(slot, number, Taken::Yes);
+    let later = committed(&mut kit, slot, Taken::Yes);
     assert_eq!(settled_before(&later, Some(&note)), [0; 0]);
     for offset in [0, 1] {
         let by_hand = super::offset(offset, "");
@@ -64,33 +77,22 @@ fn a_note_is_outdated_by_a_later_commit_and_by_whoever_sets_the_offsets() {
 
 #[test]
 fn beside_an_offset_that_was_set_by_hand_nothing_is_noted_before_the_next_commit() {
-    let mut kit = Kit::roomy();
-    let one = kit.assign("t", 0);
-    let slot = one.0;
-    kit.member.go_on_from(vec![offset(0, "")], Vec::new());
-    kit.take(slot, 0..3);
+    let (mut kit, one @ (slot, _)) = going_on_from(&offset(0, ""), 3);
     kit.settle(one, [0]);
     assert!(kit.is_unsaid(slot) && kit.note().is_none());
-    let (number, _) = commit_of(&mut kit);
-    kit.commit_answered(slot, number, Taken::Yes);
+    committed(&mut kit, slot, Taken::Yes);
     kit.settle(one, [1]);
     assert!(kit.note().is_some());
 }
 
 #[test]
 fn commits_that_were_surely_refused_take_no_name_from_one_that_may_have_been_taken() {
-    let mut kit = Kit::roomy();
-    let one = kit.assign("t", 0);
-    let slot = one.0;
-    kit.member.go_on_from(vec![offset(0, "~1")], Vec::new());
-    kit.take(slot, 0..20);
+    let (mut kit, one @ (slot, _)) = going_on_from(&offset(0, "~1"), 20);
     kit.settle(one, [0]);
-    let (number, taken) = commit_of(&mut kit);
-    kit.commit_answered(slot, number, Taken::Unknown);
+    let taken = committed(&mut kit, slot, Taken::Unknown);
     for offset in 1..10 {
         kit.settle(one, [offset]);
-        let (number, _) = commit_of(&mut kit);
-        kit.commit_answered(slot, number, Taken::No);
+        committed(&mut kit, slot, Taken::No);
     }
     let note = kit.note().unwrap().1.remove(0);
     assert_eq!(settled_before(&taken, Some(&note)), (1..10).collect::<Vec<_>>());
@@ -98,29 +100,19 @@ fn commits_that_were_surely_refused_take_no_name_from_one_that_may_have_been_tak
 
 #[test]
 fn a_note_counts_also_beside_a_commit_whose_answer_was_lost() {
-    let mut kit = Kit::roomy();
-    let one = kit.assign("t", 0);
-    let slot = one.0;
-    kit.member.go_on_from(vec![offset(0, "~1")], Vec::new());
-    kit.take(slot, 0..20);
+    let (mut kit, one @ (slot, _)) = going_on_from(&offset(0, "~1"), 20);
     kit.settle(one, [0]);
-    let (number, taken) = commit_of(&mut kit);
     // The broker took it, and nobody heard of that.
-    kit.commit_answered(slot, number, Taken::Unknown);
+    let taken = committed(&mut kit, slot, Taken::Unknown);
     kit.settle(one, [1, 2, 3]);
-    let (number, _) = commit_of(&mut kit);
-    kit.commit_answered(slot, number, Taken::Unknown);
+    committed(&mut kit, slot, Taken::Unknown);
     let note = kit.note().unwrap().1.remove(0);
     assert_eq!(settled_before(&taken, Some(&note)), [1, 2, 3]);
 }
 
 #[test]
 fn a_refused_note_is_written_again_from_a_newer_state() {
-    let mut kit = Kit::roomy();
-    let one = kit.assign("t", 0);
-    let slot = one.0;
-    kit.member.go_on_from(vec![offset(0, "~1")], Vec::new());
-    kit.take(slot, 0..3);
+    let (mut kit, one @ (slot, _)) = going_on_from(&offset(0, "~1"), 3);
     kit.settle(one, [0]);
     let (refused, notes) = kit.note().unwrap();
     assert_eq!(notes[0].offset, 1);
