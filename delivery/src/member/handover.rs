@@ -10,6 +10,7 @@ use super::frontier::Frontier;
 use super::hold::PauseCause;
 use super::leaving::{Facts, Next};
 use super::membership::{COMMITTED_WAIT, NOTES_WAIT};
+use super::partitions::Partitions;
 use super::progress::codec::{DecodeError, decode};
 use super::progress::commits;
 use super::progress::name::{CommitName, Names};
@@ -90,12 +91,9 @@ impl Member {
     }
 
     pub(super) fn advance_leaving(&mut self, now: Instant) {
-        let (partitions, troubled) = (&self.partitions, self.commits.are_troubled(now));
-        let said = |slot| partitions.get(slot).is_none_or(|assigned| is_said(assigned, troubled));
-        let in_flight = |slot| partitions.get(slot).map_or(0, Assigned::in_flight);
-        let facts = Facts { in_flight: &in_flight, said: &said };
-        let next = self.leaving.advance(&facts, now);
-        let slots: Vec<u32> = partitions.assigned().map(Assigned::slot).collect();
+        let troubled = self.commits.are_troubled(now);
+        let (in_flight, said) = facts(&self.partitions, troubled);
+        let next = self.leaving.advance(&Facts { in_flight: &in_flight, said: &said }, now);
         for next in next {
             match next {
                 Next::TimedOut(unsettled) => self.tell(Told::DrainTimedOut(unsettled)),
@@ -113,11 +111,9 @@ impl Member {
                 }
             }
         }
-        let partitions = &self.partitions;
-        let said = |slot| partitions.get(slot).is_none_or(|assigned| is_said(assigned, troubled));
-        let in_flight = |slot| partitions.get(slot).map_or(0, Assigned::in_flight);
-        let facts = Facts { in_flight: &in_flight, said: &said };
-        if self.leaving.leaves(&slots, &facts, self.waits_for_the_group, now) {
+        let (in_flight, said) = facts(&self.partitions, troubled);
+        let slots = self.partitions.assigned().map(Assigned::slot);
+        if self.leaving.leaves(slots, &Facts { in_flight: &in_flight, said: &said }, self.waits_for_the_group, now) {
             self.effects.push_back(Effect::LeaveGroup);
         }
         self.leave_when_done(now);
@@ -151,6 +147,14 @@ fn resume(assigned: &mut Assigned, from: &PartitionOffset) -> Result<(), DecodeE
     assigned.names = Names::resumed(CommitName::of(from.offset, &from.metadata));
     assigned.frontier = Frontier::resume(from.offset, settled.as_ref().cloned().unwrap_or_default());
     settled.map(drop)
+}
+
+/// Records in flight of a slot, and whether all that was settled of it is said.
+fn facts(partitions: &Partitions, troubled: bool) -> (impl Fn(u32) -> usize + Copy, impl Fn(u32) -> bool + Copy) {
+    (
+        move |slot| partitions.get(slot).map_or(0, Assigned::in_flight),
+        move |slot| partitions.get(slot).is_none_or(|assigned| is_said(assigned, troubled)),
+    )
 }
 
 /// Whether the group, or a note while the group takes no commits, has all that was settled of a partition.

@@ -124,10 +124,16 @@ impl Leaving {
 
     /// Whether the member asks the group to be let go now: what it has is settled and said, and no rebalance waits; or
     /// that took too long. True once.
-    pub(crate) fn leaves(&mut self, slots: &[u32], facts: &Facts<'_>, waits_for_the_group: bool, now: Instant) -> bool {
+    pub(crate) fn leaves(
+        &mut self,
+        mut slots: impl Iterator<Item = u32> + Clone,
+        facts: &Facts<'_>,
+        waits_for_the_group: bool,
+        now: Instant,
+    ) -> bool {
         let Some(drain) = self.drain.as_mut().filter(|drain| drain.left_at.is_none()) else { return false };
-        let drained = slots.iter().all(|slot| (facts.in_flight)(*slot) == 0) || now >= drain.deadline;
-        let said = slots.iter().all(|slot| (facts.said)(*slot));
+        let drained = now >= drain.deadline || slots.clone().all(|slot| (facts.in_flight)(slot) == 0);
+        let said = slots.all(|slot| (facts.said)(slot));
         // Once it has asked to leave, the group takes nothing of it any more.
         let committed = (said && !waits_for_the_group) || now >= drain.deadline + GROUP_PATIENCE;
         let leaves = self.revoked.is_empty() && drained && committed;
@@ -260,7 +266,7 @@ mod tests {
         let facts = |in_flight: bool, said: bool| (in_flight, said);
         let leaves = |leaving: &mut Leaving, (in_flight, said): (bool, bool), waits, at| {
             let facts = Facts { in_flight: &|_| usize::from(in_flight), said: &|_| said };
-            leaving.leaves(&[1], &facts, waits, at)
+            leaving.leaves([1].into_iter(), &facts, waits, at)
         };
         assert!(!leaves(&mut leaving, facts(false, true), false, begin), "nobody told it to");
         assert_eq!(leaving.drain(PATIENCE, Then::JoinAgain(7), begin), None);
@@ -279,8 +285,8 @@ mod tests {
         let (mut leaving, begin) = leaving();
         leaving.drain(PATIENCE, Then::End, begin);
         let facts = Facts { in_flight: &|_| 1, said: &|_| false };
-        assert!(!leaving.leaves(&[1], &facts, true, begin + PATIENCE));
-        assert!(leaving.leaves(&[1], &facts, true, begin + PATIENCE + GROUP_PATIENCE));
+        assert!(!leaving.leaves([1].into_iter(), &facts, true, begin + PATIENCE));
+        assert!(leaving.leaves([1].into_iter(), &facts, true, begin + PATIENCE + GROUP_PATIENCE));
         let late = begin + PATIENCE + GROUP_PATIENCE + LEAVE_DEADLINE;
         assert_eq!(leaving.has_left(false, late), None);
         assert_eq!(leaving.has_left(false, late + Duration::from_millis(1)), Some(Then::End));

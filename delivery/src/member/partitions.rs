@@ -107,7 +107,7 @@ impl Partitions {
     }
 
     /// All that is assigned.
-    pub(crate) fn assigned(&self) -> impl Iterator<Item = &Assigned> {
+    pub(crate) fn assigned(&self) -> impl Iterator<Item = &Assigned> + Clone {
         self.slots.iter().filter_map(|slot| slot.assigned.as_ref())
     }
 
