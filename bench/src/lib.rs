@@ -33,7 +33,7 @@ pub fn numbers<const N: usize>(mut defaults: [u64; N]) -> [u64; N] {
     defaults
 }
 
-/// A name for a topic or a group that nobody had before.
+/// A name for a topic or a group that no one had before.
 #[must_use]
 pub fn unique() -> String {
     format!("bench-{}", uuid::Uuid::now_v7().simple())
