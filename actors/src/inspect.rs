@@ -238,7 +238,7 @@ impl Inspector {
             let shown = current.messages().next();
             drop(ring);
             if let Some(shown) = shown {
-                // An error means that nobody follows any more.
+                // An error means that no one follows any more.
                 let _ = self.live.send(shown);
             }
         }

@@ -46,7 +46,7 @@ pub(crate) struct RouterParts {
     hand: Rc<RefCell<Hand>>,
 }
 
-/// The batch in hand, and how far its dispatch is. A panic of the router leaves it where it is.
+/// The batch in flight, and how far its dispatch is. A panic of the router leaves it where it is.
 #[derive(Default)]
 struct Hand {
     /// Not split yet.
@@ -104,7 +104,7 @@ impl RouterParts {
         pieces.collect()
     }
 
-    /// Brings the batch in hand to the handlers: each gets its piece once, whatever panics in between. Over when all
+    /// Brings the batch in flight to the handlers: each gets its piece once, whatever panics in between. Over when all
     /// have taken theirs.
     fn dispatch(&self, cx: &mut task::Context<'_>) -> Poll<()> {
         let mut hand = self.hand.borrow_mut();
@@ -161,7 +161,7 @@ impl Actor for RouterActor {
 impl Supervised for RouterActor {
     fn restarting(&mut self, ctx: &mut Self::Context) {
         *self = Self { parts: self.parts.clone() };
-        // What waits last is polled first: the rest of the batch in hand comes before all else.
+        // What waits last is polled first: the rest of the batch in flight comes before all else.
         if self.parts.hand.borrow().is_full() {
             ctx.wait(Dispatch);
         }
@@ -174,7 +174,7 @@ impl Hand {
     }
 }
 
-/// Polled until the batch in hand is with the handlers.
+/// Polled until the batch in flight is with the handlers.
 struct Dispatch;
 
 impl ActorFuture<RouterActor> for Dispatch {

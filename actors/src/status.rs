@@ -57,7 +57,7 @@ impl HandlerCounters {
         }
     }
 
-    /// How much the handler is to be fed, and how many of its dead letters could not be written yet.
+    /// How much the handler should be fed, and how many of its dead letters could not be written yet.
     pub(crate) fn set_feeding(&self, appetite: Appetite, delayed_dead_letters: usize) {
         let appetite = match appetite {
             Appetite::Everything => 0,
@@ -68,7 +68,7 @@ impl HandlerCounters {
         self.delayed_dead_letters.store(delayed_dead_letters, Ordering::Relaxed);
     }
 
-    /// How much the handler is to be fed.
+    /// How much the handler should be fed.
     pub(crate) fn appetite(&self) -> Appetite {
         match self.appetite.load(Ordering::Relaxed) {
             0 => Appetite::Everything,

@@ -8,7 +8,7 @@ use std::time::Instant;
 /// Shared by the member, who renews it while it turns, and the workers, who act under it.
 ///
 /// It ends by itself when it is not renewed: a process that was frozen finds it ended before it does anything else.
-/// The idea is that of Gray and Cheriton's leases (1989): a right that expires needs nobody to take it away.
+/// The idea is that of Gray and Cheriton's leases (1989): a right that expires need not be taken away.
 #[derive(Debug)]
 pub struct Lease {
     origin: Instant,
@@ -27,7 +27,7 @@ impl Lease {
         Self { origin: now, until: AtomicU64::new(0), changes: AtomicU64::new(0), waiting: Mutex::default() }
     }
 
-    /// It holds until then. Where it had ended, whoever waits for it is woken.
+    /// It holds until then. Where it had ended, all that wait for it are woken.
     pub fn renew(&self, now: Instant, until: Instant) {
         // A reader of an older value finds it ended too early, and never too late. Release: a reader of this one knows of
         // what changed before.

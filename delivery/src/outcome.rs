@@ -21,7 +21,7 @@ pub enum ErrorKind {
     Transient,
     /// The same event fails the same way each time.
     Permanent,
-    /// What the handler needs is away (its store, a service): nobody's event is at fault, so no attempt is used up.
+    /// What the handler needs is away (its store, a service): no one's event is at fault, so no attempt is used up.
     Unavailable,
     /// The handler panicked; treated like a transient error.
     Panic,

@@ -42,7 +42,7 @@ fn banner(services: &[Service], broker: &Broker) {
         Broker::Embedded(_) => "embedded, volatile: memory only, gone when this process ends",
         Broker::Cluster(_) => "as set by KAFKA_BROKERS",
     };
-    // Nobody reads a closed pipe, and the services run all the same.
+    // No one reads a closed pipe, and the services run all the same.
     let _ = writeln!(
         std::io::stdout(),
         r#"

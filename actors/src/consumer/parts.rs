@@ -42,7 +42,7 @@ pub struct ConsumerParts {
     pub kafka: KafkaConfig,
     /// Limits and intervals.
     pub config: ConsumerConfig,
-    /// The topics of the route table, their handlers' names, and how these stand.
+    /// The topics of the route table, their handlers' names, and their counters.
     pub routes: Vec<(String, &'static str, Arc<HandlerCounters>)>,
     /// Takes the batches.
     pub router: Recipient<Deliver>,
@@ -66,7 +66,7 @@ pub struct ConsumerParts {
     pub(crate) heartbeats: Heartbeats,
     /// The arbiter of the handlers.
     pub(crate) arbiter: &'static str,
-    /// The actor's own, which stands stopped where its thread does.
+    /// The actor's own, which is stopped where its thread is.
     pub(crate) actor: Arc<Vitals>,
     /// What records go through in addition to their handlers: where an operator has stopped it, frontiers do not move by his
     /// will.
@@ -117,7 +117,7 @@ impl ConsumerControl {
     }
 
     /// Has the thread finish what was started for up to `deadline`, commit, and leave the group; waits until it has, or until
-    /// it has ended otherwise. The order stands also when that is not awaited.
+    /// it has ended otherwise. The order is obeyed also when that is not awaited.
     pub(crate) fn drain(&self, deadline: Duration) -> impl Future<Output = ()> + use<> {
         let (done, drained) = oneshot::channel();
         // A thread that ended has nothing to drain; then `done` is dropped and the wait below is over.
@@ -128,7 +128,7 @@ impl ConsumerControl {
     }
 
     /// Pauses a topic, or ends its pause: for all of its partitions that this member has or gets, until it is told
-    /// otherwise or the process ends. What was read before is handled. The order stands also when the answer, the
+    /// otherwise or the process ends. What was read before is handled. The order is obeyed also when the answer, the
     /// number of partitions that the member has of it, is not awaited; there is none from a thread that has ended.
     pub fn pause_topic(&self, topic: &str, paused: bool) -> impl Future<Output = Option<usize>> + use<> {
         let (done, told) = oneshot::channel();

@@ -198,7 +198,7 @@ impl ConsumerThread {
         }
     }
 
-    /// Without an answer in time the turn goes on: callbacks are to be served.
+    /// Without an answer in time the turn goes on: callbacks must be served.
     fn wait_for_answers(&mut self) {
         if let Ok(answers) = self.parts.answers.recv_timeout(ANSWERS_WAIT) {
             self.member.answered(&answers);

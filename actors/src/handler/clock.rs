@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use delivery::now::Now;
 
-/// The clocks, read once per call: reading them for everything that wants the time would cost more than a small handler.
+/// The clocks, read once per call: reading them for everything that needs the time would cost more than a small handler.
 pub(super) struct Clock {
     origin: Instant,
     /// The wall clock at the origin, in microseconds since the Unix epoch.

@@ -1,4 +1,4 @@
-//! What does the worker want done? The driver carries it out, and decides nothing.
+//! What has the worker decided? The driver carries it out, and decides nothing.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl<I: Invoke> HandlerActor<I> {
             }
             self.begin_calls(cx);
             self.perform();
-            // What was done may have begun something that is to be polled.
+            // What was done may have begun something that must be polled.
             if !std::mem::take(&mut self.did_something) && !self.alarm_rings(cx) {
                 break;
             }
@@ -106,7 +106,7 @@ impl<I: Invoke> HandlerActor<I> {
         }
     }
 
-    /// Does what the worker wants.
+    /// Carries out what the worker decided.
     fn perform(&mut self) {
         self.tell_attempts();
         while let Some(effect) = self.worker.next_effect() {
@@ -141,7 +141,7 @@ impl<I: Invoke> HandlerActor<I> {
         }
     }
 
-    /// Makes a handler where the worker wants one.
+    /// Makes a handler where the worker asks for one.
     fn make_handler(&mut self) {
         if !self.worker.wants_handler(&self.clock.now) {
             return;
@@ -189,7 +189,7 @@ impl<I: Invoke> HandlerActor<I> {
         if self.worker.calls() == 0
             && let Some(report) = self.stopping.take()
         {
-            report.done("stopped, with nothing in hand; its topic is paused");
+            report.done("stopped, with nothing in flight; its topic is paused");
         }
     }
 

@@ -17,7 +17,7 @@ pub struct CommandGiven<'a> {
     pub verb: &'a str,
     /// Address that it came from.
     pub address: Option<&'a str>,
-    /// The name that came with it; nobody checked it.
+    /// The name that came with it; no one checked it.
     pub name: Option<&'a str>,
 }
 

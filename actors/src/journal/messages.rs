@@ -34,7 +34,7 @@ impl Entry for Published<'_> {
     }
 }
 
-/// An event could not be published, or nobody knows whether it was.
+/// An event could not be published, or no one knows whether it was.
 pub struct PublishFailed<'a> {
     /// Topic.
     pub topic: &'a str,
@@ -68,7 +68,7 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Whether anybody reads the lines; asked first, so that nothing is formatted for nobody.
+    /// Whether anybody reads the lines; asked first, so that nothing is formatted for no one.
     #[must_use]
     pub fn is_read() -> bool {
         tracing::enabled!(Level::INFO)

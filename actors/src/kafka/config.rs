@@ -124,7 +124,7 @@ impl KafkaConfig {
             .set("message.max.bytes", Self::MAX_MESSAGE_BYTES)
             // The measured state of the broker and the lag come from here.
             .set("statistics.interval.ms", "500")
-            // Kafka's own client metrics subscription: traffic that nobody asked for.
+            // Kafka's own client metrics subscription: traffic that no one asked for.
             .set("enable.metrics.push", "false")
             .set("socket.keepalive.enable", "true")
             // A broker that comes back is found within a second instead of ten.

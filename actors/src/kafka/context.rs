@@ -32,7 +32,7 @@ impl SourceContext {
         (Self { events: sender, closing: AtomicBool::new(false), journal: journal.clone(), reach }, events)
     }
 
-    /// From here on nobody answers rebalances: the context does, or closing would wait for ever.
+    /// From here on no one answers rebalances: the context does, or closing would wait for ever.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }

@@ -106,7 +106,7 @@ impl<'a> RawMessage<'a> {
         bytes(self.message.payload.cast(), self.message.len)
     }
 
-    /// The same message, as if nobody knew what follows it.
+    /// The same message, as if no one knew what follows it.
     #[cfg(test)]
     pub(super) fn of_another_version(self) -> Self {
         Self { whole: None, ..self }
@@ -296,7 +296,7 @@ impl OwnedMessage {
         // SAFETY: reads a constant.
         let is_known = cfg!(target_pointer_width = "64") && unsafe { sys::rd_kafka_version() } == KNOWN_LAYOUT;
         // SAFETY: the message is live until it is dropped, and borrowed until then. In the known version every message
-        // that a consumer gets is the first member of a `rd_kafka_msg_t`, and nobody writes to it while it is ours.
+        // that a consumer gets is the first member of a `rd_kafka_msg_t`, and no one writes to it while it is ours.
         let (message, whole) = unsafe { (&*self.0, is_known.then(|| &*self.0.cast::<WholeMessage>())) };
         RawMessage { message, whole }
     }
@@ -319,7 +319,7 @@ impl<C: ConsumerContext> Drop for QueuedConsumer<C> {
         }
         while self.read(MAX_BATCH_RECORDS, Duration::ZERO, |_| {}) > 0 {}
         while self.commit_answers().is_some() {}
-        // SAFETY: both are live and used by nobody else; the consumer is dropped after this.
+        // SAFETY: both are live and used by no one else; the consumer is dropped after this.
         unsafe {
             sys::rd_kafka_queue_destroy(self.records.as_ptr());
             sys::rd_kafka_queue_destroy(self.commits.as_ptr());

@@ -46,7 +46,7 @@ pub enum PublishError {
     /// Nothing was sent: no broker is reached, or the queue is full, or it timed out before it was sent.
     #[error("nothing was sent: {0}")]
     NotSent(#[source] PublishCause),
-    /// It was or may have been sent, and nobody knows whether it was written.
+    /// It was or may have been sent, and no one knows whether it was written.
     #[error("the outcome is unknown: {0}")]
     Unknown(#[source] PublishCause),
     /// The client or the broker refused it, and would again.
@@ -182,7 +182,7 @@ impl Sink {
     /// were sent, up to a second. The others come to the keeper unsent.
     pub(crate) fn wind_up(&self) {
         self.producer.purge(PurgeConfig::default().queue());
-        // Past the deadline nobody knows what became of the rest, and that is what is answered.
+        // Past the deadline no one knows what became of the rest, and that is what is answered.
         let _ = self.producer.flush(LAST_ANSWERS);
         self.producer.purge(PurgeConfig::default().queue().inflight());
         let _ = self.producer.flush(LAST_ANSWERS);

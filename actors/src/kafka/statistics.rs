@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Statistics come twice a second; without them for so long nobody knows.
+/// Statistics come twice a second; without them for so long no one knows.
 pub(crate) const MEASUREMENT_VALID: Duration = Duration::from_secs(5);
 /// A connected broker that owes an answer and sent nothing for so long counts as gone (it may be frozen).
 pub(super) const SILENT_MICROS: i64 = 4_000_000;

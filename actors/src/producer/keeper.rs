@@ -155,7 +155,7 @@ impl Keeper {
         }
     }
 
-    /// Notes what the client did; gives the fatal error that it met, if it did, for one that sends nothing tells nobody.
+    /// Notes what the client did; gives the fatal error that it met, if it did, for one that sends nothing tells no one.
     fn count(&mut self, shared: &Shared) -> Option<String> {
         let client = shared.write().client().cloned()?;
         self.count_sent(&client);
@@ -257,7 +257,7 @@ impl Keeper {
 
 enum Turn {
     GoOn,
-    /// Nobody sends any more.
+    /// No one sends any more.
     Ended,
     /// There is no client, for that reason.
     Failed(String),

@@ -47,7 +47,7 @@ pub(crate) enum Reach {
     Nothing,
     /// There is no client now, but one comes.
     Restarting,
-    /// No client comes, for that reason, so that whatever is to be sent is refused.
+    /// No client comes, for that reason, so that whatever should be sent is refused.
     Closed(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! The vitals of an actor: how it stands, what befell it, and how much it has to do and has done. Every actor of a service
+//! The vitals of an actor: its state, its failures, and how much it has to do and has done. Every actor of a service
 //! has them, in one tree.
 
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::catch_panic::Panicked;
 
-/// Restarts within the window beyond which none is counted: whoever reads such a number wants to know no more.
+/// Restarts within the window beyond which none is counted: a larger number would tell no more.
 const MAX_RESTARTS_COUNTED: usize = 1000;
 
 /// How an actor stands.
@@ -82,7 +82,7 @@ pub struct Incident {
     pub place: Option<String>,
 }
 
-/// Kept by an actor and whoever supervises it, read by whoever asks.
+/// Kept by an actor and its supervisor, read by the status pages and metrics.
 #[derive(Debug)]
 pub struct Vitals {
     path: String,
@@ -93,7 +93,7 @@ pub struct Vitals {
     failed: AtomicU64,
     mailbox: AtomicUsize,
     in_flight: AtomicUsize,
-    // Locked when the actor fails and when somebody asks.
+    // Locked when the actor fails and when its status is read.
     past: Mutex<Past>,
     #[cfg(feature = "faults")]
     faults: super::faults::Faults,
@@ -105,7 +105,7 @@ struct Past {
     restarts: VecDeque<Instant>,
 }
 
-/// Stands for a mailbox of which nobody counts the messages.
+/// Stands for a mailbox of which no one counts the messages.
 const UNKNOWN: usize = usize::MAX;
 
 impl Vitals {

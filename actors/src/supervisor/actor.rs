@@ -2,7 +2,7 @@
 //!
 //! actix's own `Supervisor` does not survive a panic. Here the actor's future is polled inside the guard and told to
 //! restart, which cancels what the actor waited for, asks it for fresh state (`Supervised::restarting`) and starts it
-//! again. The message in hand is gone with the panic: an actor keeps what must not be lost where its next self finds it.
+//! again. The message in flight is gone with the panic: an actor keeps what must not be lost where its next self finds it.
 //!
 //! An operator may stop it: then it is not polled, and whoever feeds it waits at its mailbox.
 
@@ -43,7 +43,7 @@ struct Kept<A: Actor<Context = Context<A>>> {
 }
 
 impl<A: Supervised + Actor<Context = Context<A>>> Kept<A> {
-    /// Starts it again where it fell; false where nobody has its address any more.
+    /// Starts it again where it fell; false where no one has its address any more.
     fn revive(&mut self) -> Result<bool, Panicked> {
         let Some(actor) = self.actor.as_mut().filter(|_| self.fallen) else { return Ok(true) };
         // What it waited for, and its old state, may panic where they are dropped; then it is told once more.
@@ -121,7 +121,7 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
 
 impl<A: Actor<Context = Context<A>>> Drop for Kept<A> {
     fn drop(&mut self) {
-        // Its end may panic too, and nobody is left to be told.
+        // Its end may panic too, and no one is left to be told.
         let _ = dropped(self.actor.take());
     }
 }
@@ -332,7 +332,7 @@ mod tests {
             assert!(tokio::time::timeout(Duration::from_millis(10), &mut one).await.is_err());
             assert!(give(Verb::Stop).is_err() && give(Verb::Restart).is_err());
             give(Verb::Start).unwrap();
-            // What nobody waits for any more is left out.
+            // What no one waits for any more is left out.
             assert_eq!((one.await, other.await, vitals.state()), (Ok(1), Ok(2), ActorState::Running));
             give(Verb::Restart).unwrap();
             until(|| vitals.status().restarts == 2).await;

@@ -65,7 +65,7 @@ enum CommandState {
 pub(crate) struct Requester {
     /// Address of the other end of the connection.
     pub(crate) address: Option<String>,
-    /// The name that was given; nobody checked it.
+    /// The name that was given; no one checked it.
     pub(crate) name: Option<String>,
 }
 

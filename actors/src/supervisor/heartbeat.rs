@@ -31,7 +31,7 @@ struct Heartbeat {
 }
 
 impl Heartbeats {
-    /// None yet, and the thread that watches them until nobody has them any more.
+    /// None yet, and the thread that watches them until no one has them any more.
     ///
     /// # Errors
     /// When there is no thread to be had.

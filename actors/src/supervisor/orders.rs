@@ -29,7 +29,7 @@ impl Verb {
         }
     }
 
-    /// Why this cannot be done to an actor that stands so, where it cannot.
+    /// Why this cannot be done to an actor in that state, where it cannot.
     pub(crate) fn refused_in(self, state: ActorState) -> Option<&'static str> {
         match (self, state) {
             (_, ActorState::Starting) => Some("it has not begun yet"),
@@ -48,7 +48,7 @@ pub(crate) struct Order {
     pub(crate) report: Report,
 }
 
-/// Where an actor, or who keeps it alive, finds its orders.
+/// Where an actor, or its supervisor, finds its orders.
 pub(crate) type Orders = mpsc::Receiver<Order>;
 
 /// Tells what became of an order. Dropped untold, it tells that the actor is gone.

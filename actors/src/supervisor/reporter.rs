@@ -29,7 +29,7 @@ impl Reporter {
         self
     }
 
-    /// The next order, if there is one that can be done as it stands.
+    /// The next order, if there is one that can be done in its present state.
     pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Order> {
         while let Poll::Ready(Some(Order { verb, report })) = self.orders.as_mut()?.poll_recv(cx) {
             match verb.refused_in(self.vitals.state()) {

@@ -33,7 +33,7 @@ impl Restarts {
         Self { reporter: self.reporter.obeying(commands), ..self }
     }
 
-    /// The next order, if there is one that can be done as it stands. Failures before it are forgiven.
+    /// The next order, if there is one that can be done in its present state. Failures before it are forgiven.
     pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Order> {
         let order = self.reporter.ordered(cx)?;
         self.troubled = None;

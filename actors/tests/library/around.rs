@@ -155,7 +155,7 @@ fn restarts_of_everything_under_load_handle_each_of_ten_thousand_records_once_in
         };
         wait_for_count("the first half in its lanes", STEPS as usize / 2, in_lanes).await;
         let (router, around) = (vitals(&service, "shard-0/router"), vitals(&service, "shard-0/handlers/Gated"));
-        // Over a batch in hand, with records in the lanes and calls that wait.
+        // Over a batch in flight, with records in the lanes and calls that wait.
         router.faults().arm("deliver", 2);
         router.faults().arm("dispatched", 2);
         around.faults().arm("work", 2);

@@ -77,7 +77,7 @@ fn ten_events_of_one_key_that_always_panic_are_ten_dead_letters_and_pause_nothin
 fn fifty_keys_that_always_panic_and_then_one_that_does_not_are_fifty_dead_letters_and_hold_nothing_up() {
     actix::System::new().block_on(async {
         let broker = broker();
-        // One partition, so that the healthy one stands behind all others.
+        // One partition, so that the healthy one comes after all others.
         let settings: Vec<_> = QUICK.into_iter().chain([("KAFKA_PARTITIONS", "1")]).collect();
         let service = service(&broker, &settings, Route::each(TOPIC, |_| Patient(Arc::new(Semaphore::new(1_000)))));
         wait_until_ready(&service).await;

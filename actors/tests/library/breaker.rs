@@ -201,7 +201,7 @@ fn after_a_panic_the_others_go_on_at_once() {
         let service = service(&broker, &settings, route);
         wait_until_ready(&service).await;
         publisher.publish(&Step { key: "poison".to_owned(), number: 0, poison: true }).await;
-        wait_for("it to be in hand", || first(&service).running == 1).await;
+        wait_for("it to be in flight", || first(&service).running == 1).await;
         for number in 1..20 {
             publisher.publish(&step(number)).await;
         }
@@ -209,7 +209,7 @@ fn after_a_panic_the_others_go_on_at_once() {
         shared.broken.store(false, Ordering::Relaxed);
         wait_for("the others", || first(&service).handled == 19).await;
         // It would have panicked again in its next attempt.
-        assert_eq!((first(&service).retries, first(&service).restarts), (1, 1), "they wait for nobody");
+        assert_eq!((first(&service).retries, first(&service).restarts), (1, 1), "they wait for no one");
         service.stop().await;
     });
 }

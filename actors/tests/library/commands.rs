@@ -178,8 +178,8 @@ fn a_thread_that_falls_while_it_leaves_on_command_says_so_and_is_then_where_it_w
         wait_until_ready(&service).await;
         Publisher::new(&broker).publish(&step(0)).await;
         for verb in ["restart", "stop"] {
-            // In hand of the present member: the call that an earlier one had begun may not have been cancelled yet.
-            wait_for("it to be in hand", || {
+            // In flight at the present member: the call that an earlier one had begun may not have been cancelled yet.
+            wait_for("it to be in flight", || {
                 service.health().consumer().in_flight == 1 && service.health().handlers()[0].running == 1
             })
             .await;

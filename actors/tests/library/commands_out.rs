@@ -1,5 +1,5 @@
 //! What operators tell the actors on the way out, and the producer's client: nothing is lost, and nothing goes out twice or
-//! long after nobody wanted it any more.
+//! long after no one wanted it any more.
 
 use std::time::{Duration, Instant};
 

@@ -139,7 +139,7 @@ fn the_poll_thread_panics(broker: &Broker, topic: &str) {
         wait_for("their end", || service.health().consumer().in_flight == 0).await;
         assert_eq!((thread.status().restarts, thread.state()), (4, ActorState::Running));
         assert!(epochs(&service).iter().min() > before.iter().max(), "{before:?} {:?}", epochs(&service));
-        // What was in hand, or settled and not committed, comes again; nothing is missing, and nothing overtakes.
+        // What was in flight, or settled and not committed, comes again; nothing is missing, and nothing overtakes.
         let all = ledger.0.lock().unwrap().clone();
         for key in 0..KEYS {
             let mut next = key;

@@ -1,4 +1,4 @@
-//! The handlers of a service share one limit of events in hand, and one that hangs leaves something to the others.
+//! The handlers of a service share one limit of events in flight, and one that hangs leaves something to the others.
 
 use std::sync::Arc;
 

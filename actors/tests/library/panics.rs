@@ -1,4 +1,4 @@
-//! A handler that panics costs failed attempts of the event in hand, and nothing else.
+//! A handler that panics costs failed attempts of the event in flight, and nothing else.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

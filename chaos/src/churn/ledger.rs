@@ -131,7 +131,7 @@ fn befell(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> 
     of_first.min_by_key(|fault| fault.at).map(|fault| fault.kind)
 }
 
-/// Whether two members worked on it at once. Without an end, a handling ended when it began: nobody knows better.
+/// Whether two members worked on it at once. Without an end, a handling ended when it began: no one knows better.
 fn overlap(of_place: &[Handling], story: &Story<'_>) -> bool {
     of_place.iter().enumerate().any(|(at, one)| {
         of_place[at + 1..].iter().any(|other| {

@@ -35,7 +35,7 @@ pub(crate) struct Brokers<'a> {
 }
 
 impl Brokers<'_> {
-    /// Three brokers that nobody has used: what is found in the topics at the end must be of this run.
+    /// Three brokers that no one has used: what is found in the topics at the end must be of this run.
     pub(crate) fn check_fresh(&self) -> Result<(), Trouble> {
         if !(1..=BROKERS).all(|broker| self.folder.join(broker.to_string()).join("pid").exists()) {
             return invalid("wants three brokers: dev/kafka --brokers 3 -- cargo run -p chaos --bin chaos");
@@ -116,7 +116,7 @@ impl Brokers<'_> {
         let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) else { return invalid("no pid of a broker") };
         kill_process(pid, Signal::KILL).map_err(|error| Trouble::Kill { broker, error: error.into() })?;
         self.story.broker_killed(broker);
-        // Nobody may have waited for it yet, and then it is a zombie.
+        // No one may have waited for it yet, and then it is a zombie.
         let is_gone = || match fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
             Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('Z')),
             Err(_) => true,

@@ -41,7 +41,7 @@ impl Groups {
     pub(crate) fn read(records: &[Record]) -> Result<Self, String> {
         let mut groups = Self::default();
         for record in records {
-            // A tombstone takes back what nobody needs any more.
+            // A tombstone takes back what no one needs any more.
             let (Some(key), Some(value)) = (&record.key, &record.value) else { continue };
             groups.take(key, value).ok_or_else(|| {
                 format!("{TOPIC}/{} at {}: this format is not known", record.partition, record.offset)

@@ -31,7 +31,7 @@ const AVOIDED: Duration = Duration::from_secs(2);
 pub(crate) enum Fate {
     /// 200: it is in Kafka, here.
     Acknowledged { id: String, partition: i32, offset: i64 },
-    /// 503, or nobody listened: it is not in Kafka. Or 408, from a server that was frozen before it had read the request.
+    /// 503, or no one listened: it is not in Kafka. Or 408, from a server that was frozen before it had read the request.
     NotSent,
     /// 504, or no answer: it may be in Kafka.
     Unknown,

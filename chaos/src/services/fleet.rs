@@ -276,7 +276,7 @@ impl<'a> Pair<'a> {
         Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
     }
 
-    /// Nobody ends by itself.
+    /// No one ends by itself.
     fn alive(&mut self, one: usize) -> Result<(), Trouble> {
         let name = self.name(one);
         let Some(process) = &mut self.processes[one] else { return Ok(()) };

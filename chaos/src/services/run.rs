@@ -135,7 +135,7 @@ impl Over {
         }
     }
 
-    /// When one part fails, nobody works on.
+    /// When one part fails, no one works on.
     fn unless<T>(&self, done: Result<T, Trouble>) -> Result<T, Trouble> {
         if done.is_err() {
             self.everything();

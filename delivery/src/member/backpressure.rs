@@ -198,7 +198,7 @@ impl Backpressure {
         taps
     }
 
-    /// How much the handler of a topic is to be fed. One record more is read once for each request.
+    /// How much the handler of a topic should be fed. One record more is read once for each request.
     pub(crate) fn feed(&mut self, topic: &str, appetite: Appetite) {
         let Appetite::OneMore(number) = appetite else {
             if !self.requests.is_empty() {

@@ -51,9 +51,9 @@ fn charge(offset: i64, next: i64) -> usize {
 /// What tracking a record found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracking {
-    /// It is to be handled, and its answer is awaited.
+    /// It has to be handled, and its answer is awaited.
     New,
-    /// It was settled in an earlier assignment: nothing is to be done for it.
+    /// It was settled in an earlier assignment: nothing has to be done for it.
     SettledBefore,
     /// It lies before one that was polled already: the log is another one, or was cut. Its records are new.
     WentBack,

@@ -64,7 +64,7 @@ impl Member {
         }
     }
 
-    /// Partitions are to be given away.
+    /// Partitions must be given away.
     pub fn revoked(&mut self, partitions: &[TopicPartition], now: Instant) {
         let slots = self.partitions.slots_of(partitions);
         for assigned in slots.iter().filter_map(|slot| self.partitions.get(*slot)) {

@@ -13,7 +13,7 @@ use crate::sabotage::{Sabotage, is};
 const MAX_BATCH_RECORDS: usize = 512;
 /// A batch is sent on when it has about so many bytes: it keeps all of its memory as long as one record of it is used.
 const MAX_BATCH_BYTES: usize = 256 << 10;
-/// Wait for the first record when nothing else is to be done.
+/// Wait for the first record when there is nothing else to do.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
 /// Wait while a batch is being filled and the router has not taken the one before.
 const FILLING_WAIT: Duration = Duration::from_millis(1);
@@ -27,7 +27,7 @@ const FIRST_GUESS_BYTES: usize = 16 << 10;
 pub enum Ingest<'a> {
     /// It goes into the batch, under this assignment.
     Take(&'a Arc<Assignment>),
-    /// Its partition has no room for it now: it is to be offered again, before those behind it.
+    /// Its partition has no room for it now: it must be offered again, before those behind it.
     NoRoom,
     /// It is left out: an earlier owner settled it.
     SettledBefore,

@@ -268,7 +268,7 @@ mod tests {
             let facts = Facts { in_flight: &|_| usize::from(in_flight), said: &|_| said };
             leaving.leaves([1].into_iter(), &facts, waits, at)
         };
-        assert!(!leaves(&mut leaving, facts(false, true), false, begin), "nobody told it to");
+        assert!(!leaves(&mut leaving, facts(false, true), false, begin), "it was not told to");
         assert_eq!(leaving.drain(PATIENCE, Then::JoinAgain(7), begin), None);
         assert!(!leaves(&mut leaving, facts(true, true), false, begin));
         assert!(!leaves(&mut leaving, facts(false, false), false, begin));

@@ -63,7 +63,7 @@ impl Member {
         self.backpressure.pause_topic(topic, cause, paused);
     }
 
-    /// How much the handler of a topic is to be fed. While it takes nothing its topic is paused.
+    /// How much the handler of a topic should be fed. While it takes nothing its topic is paused.
     pub fn feed(&mut self, topic: &str, appetite: Appetite) {
         self.backpressure.feed(topic, appetite);
     }

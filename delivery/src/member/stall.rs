@@ -106,14 +106,14 @@ impl StallWatch {
             if still.epoch != epoch || still.position != position || is_well(assigned, measured, around) {
                 *still = fresh;
             }
-            let stands = now.saturating_duration_since(still.since);
-            if stands < STALL_AFTER {
+            let still_for = now.saturating_duration_since(still.since);
+            if still_for < STALL_AFTER {
                 continue;
             }
             match waits_for(assigned, around) {
                 Some((why, key)) => {
                     let Some(offset) = position else { continue };
-                    stalls.insert(slot, Stall { offset, key, why, still: stands });
+                    stalls.insert(slot, Stall { offset, key, why, still: still_for });
                 }
                 // Its record waits for its next attempt, a dead letter or a handler: the time begins again.
                 None => still.since = now,
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn one_that_has_nothing_to_do_is_paused_waits_or_came_again_is_not() {
-        let stands = |change: &dyn Fn(&mut Partitions, &mut Surroundings)| {
+        let is_stalled = |change: &dyn Fn(&mut Partitions, &mut Surroundings)| {
             let (mut partitions, mut around) = stuck();
             let (begin, mut watch) = (Instant::now(), StallWatch::default());
             around.handlers[0].turns = false;
@@ -258,10 +258,10 @@ mod tests {
             watch.look(&partitions, &around, begin + STALL_AFTER);
             watch.count() == 1
         };
-        assert!(stands(&|_, _| {}));
-        assert!(!stands(&|_, around| around.stopped = true));
-        assert!(!stands(&|partitions, _| partitions.get(0).unwrap().assignment.close()));
-        assert!(!stands(&|partitions, _| {
+        assert!(is_stalled(&|_, _| {}));
+        assert!(!is_stalled(&|_, around| around.stopped = true));
+        assert!(!is_stalled(&|partitions, _| partitions.get(0).unwrap().assignment.close()));
+        assert!(!is_stalled(&|partitions, _| {
             partitions.assign("t", 0);
             let _ = partitions.get_mut(0).unwrap().frontier.track(42, 1);
         }));

@@ -19,7 +19,7 @@ pub enum MemberState {
     Stopped,
 }
 
-/// How one partition stands.
+/// The state of one partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
     /// Slot.

@@ -129,7 +129,7 @@ impl<R: Routed> Worker<R> {
         }
     }
 
-    /// An attempt failed. Its lane waits, the followers behind it. Of what failed in company nobody knows whose fault it was:
+    /// An attempt failed. Its lane waits, the followers behind it. Of what failed in company no one knows whose fault it was:
     /// each is tried alone.
     pub(crate) fn fail(
         &mut self,

@@ -230,7 +230,7 @@ impl Breaker {
         was_open
     }
 
-    /// The next time at which something is to be done about it.
+    /// The next time at which something has to be done about it.
     pub(crate) fn timeout_ns(&self) -> Option<u64> {
         let open = self.open.as_ref()?;
         let exit = self.policy.exit_after.map(|after| open.since_ns + nanos(after));

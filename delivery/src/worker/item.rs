@@ -42,7 +42,7 @@ pub(crate) enum Stage {
     Started,
     /// Its dead letter is being written.
     Letter(Box<Writing>),
-    /// It was answered for; what is to be told of it is not told yet.
+    /// It was answered for; it has not been told yet.
     Ended,
 }
 

@@ -38,7 +38,7 @@ pub struct Letter<'a, R> {
 }
 
 impl<R: Routed> Worker<R> {
-    /// A dead letter that is to be written.
+    /// A dead letter that has to be written.
     #[must_use]
     pub fn letter(&self, id: Id) -> Option<Letter<'_, R>> {
         let item = self.lanes.get(id)?;

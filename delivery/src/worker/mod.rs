@@ -1,7 +1,7 @@
 //! What does one handler do next, and what becomes of its events? [`Worker`] decides; a driver calls the handler.
 //!
 //! In come records, the ends of calls, the fate of dead letters, orders and time. Out go calls to begin, calls to cancel,
-//! dead letters to write, answers for the consumer, and what is to be told. Each part has its own question: [`lanes`] whether
+//! dead letters to write, answers for the consumer, and what is told. Each part has its own question: [`lanes`] whether
 //! a record may start, [`breaker`] whose fault a failure is, `attempts` what becomes of a failed attempt, `calls` which are in
 //! flight, `timers` what is due.
 
@@ -295,7 +295,7 @@ impl<R: Routed> Worker<R> {
         }
     }
 
-    /// How much it is to be fed.
+    /// How much it should be fed.
     #[must_use]
     pub fn appetite(&self) -> Appetite {
         match self.state() {

@@ -68,7 +68,7 @@ impl Present {
         present && std::mem::replace(&mut self.is_there, false)
     }
 
-    /// It ends, whoever is to make another.
+    /// It ends; `wanted` says whether another is made.
     pub(crate) fn end(&mut self, wanted: Wanted) {
         self.is_there = false;
         self.failures = 0;

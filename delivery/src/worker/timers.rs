@@ -11,7 +11,7 @@ use super::lanes::{LaneKey, Wait};
 pub(crate) enum Due {
     /// The backoff of a lane is over.
     Backoff(LaneKey, Wait),
-    /// A dead letter is to be written once more.
+    /// A dead letter has to be written once more.
     Letter(Id, Wait),
 }
 

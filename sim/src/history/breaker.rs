@@ -26,7 +26,7 @@ pub(crate) enum Ended {
 }
 
 type Event = (Tenure, Edition, i64);
-/// A key of a partition, whoever owns that.
+/// A key of a partition, in whatever tenure.
 type Key = (usize, u8);
 /// How a call ended for an event.
 pub(crate) type Told = (Event, Key, Ended);

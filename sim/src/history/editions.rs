@@ -15,7 +15,7 @@ impl History {
         self.forget(partition, 0);
     }
 
-    /// An operator wants the records of a partition from an offset on again.
+    /// An operator has the records of a partition handled again from an offset on.
     pub(crate) fn set_by_hand(&mut self, partition: usize, from: i64) {
         self.report.set_by_hand += 1;
         self.forget(partition, from);

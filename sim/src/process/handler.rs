@@ -107,7 +107,7 @@ impl Handler {
         self.worker.breaker_cause().is_some()
     }
 
-    /// Whether its handler was given up, so that its process is to be told to stop.
+    /// Whether its handler was given up, so that its process must be told to stop.
     pub(crate) fn has_given_up(&self) -> bool {
         self.has_given_up
     }
@@ -166,7 +166,7 @@ impl Handler {
         self.perform(step)
     }
 
-    /// Makes a handler where the worker wants one.
+    /// Makes a handler where the worker asks for one.
     fn make(&mut self, now: &Now, step: &mut Step<'_>) -> Result<(), Violation> {
         while self.worker.wants_handler(now) {
             if step.now < self.broken_until && step.rng.percent(UNMADE_PERCENT) {
@@ -272,7 +272,7 @@ impl Handler {
             CallEnd::Answered(results) => {
                 let mut failed = HashSet::new();
                 for (item, result) in items.iter().zip(results) {
-                    // What stands behind a failed event of its key waits with it.
+                    // What comes after a failed event of its key waits with it.
                     if result.is_err() && !failed.insert(item.suspect()) {
                         continue;
                     }
@@ -304,7 +304,7 @@ impl Handler {
         step.history.call_ended(self.member, id, told, step.now);
     }
 
-    /// Does what the worker wants.
+    /// Carries out what the worker decided.
     fn perform(&mut self, step: &mut Step<'_>) -> Result<(), Violation> {
         self.tell_attempts(step)?;
         while let Some(effect) = self.worker.next_effect() {

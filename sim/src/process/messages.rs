@@ -24,7 +24,7 @@ pub(crate) struct Left {
 pub(crate) enum GroupEvent {
     /// Partitions come, each with what the broker has of it.
     Assigned { partitions: Vec<(Tenure, Left)> },
-    /// Partitions are to be given away.
+    /// Partitions must be given away.
     Revoked { partitions: Vec<usize> },
     /// All is another's, or will be.
     Lost,

@@ -58,7 +58,7 @@ impl Process {
         Ok(())
     }
 
-    /// Whether it stands still.
+    /// Whether it is frozen.
     pub(crate) fn is_frozen(&self) -> bool {
         self.frozen.is_some()
     }

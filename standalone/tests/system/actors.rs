@@ -191,7 +191,7 @@ fn actors_are_restarted_on_command_under_load_and_each_event_is_handled_once_and
 }
 
 /// A handler that cannot answer, on a program that has published no answer yet: three events of one user, of which it has
-/// one in hand until [`ANSWERS`] is there again. Gives the user.
+/// one in flight until [`ANSWERS`] is there again. Gives the user.
 #[track_caller]
 fn one_in_hand_and_two_behind_it(broker: &EmbeddedBroker, program: &Program) -> u64 {
     broker.hide_topic(ANSWERS, true).unwrap();

@@ -177,7 +177,7 @@ fn a_body_above_256_kib_is_refused_with_413_whether_its_length_is_declared_or_no
         let (status, text) = by_hand(&world, route, &format!("Content-Length: {}", MAX_BODY_BYTES + 1), b"");
         assert_eq!(status, 413, "{text}");
         problem(&text, 413);
-        // Chunked: nobody knows before it is too much. The last chunk never comes.
+        // Chunked: no one knows before it is too much. The last chunk never comes.
         let mut body = format!("{:x}\r\n", MAX_BODY_BYTES + 1).into_bytes();
         body.extend(vec![b' '; MAX_BODY_BYTES + 1]);
         let (status, text) = by_hand(&world, route, "Transfer-Encoding: chunked", &body);

@@ -117,7 +117,7 @@ fn what_is_no_event_is_kept_and_the_next_is_handled(world: &World, topic: &str) 
         .read(&format!("{topic}.dlq"))
         .wait_for_all(cases.len(), |seen| seen.key_text() == Some(key.as_str()));
     let again = letters.len() - cases.len();
-    assert!(again <= world.program.unknown_dead_letters(), "each once, but where nobody knew that it was written");
+    assert!(again <= world.program.unknown_dead_letters(), "each once, but where it was not known that it was written");
     for (((name, value, kind), sent), place) in cases.iter().zip(&records).zip(bad_places) {
         let letter = letters.iter().find(|letter| origin(letter) == *place).unwrap();
         assert!(letter.value == *value, "{topic}, {name}: the value is another");

@@ -72,7 +72,7 @@ pub(crate) fn pause_and_resume_while_events_flow(program: &Program, write: &(dyn
     });
 }
 
-/// All of them are there, and none twice but where nobody knew that it was written.
+/// All of them are there, and none twice but where no one knew that it was written.
 #[track_caller]
 pub(crate) fn assert_each_is_a_dead_letter(program: &Program, kafka: &Raw, topic: &str, count: usize) {
     let letters = kafka.read_all(topic);

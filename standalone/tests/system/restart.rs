@@ -68,7 +68,7 @@ fn often_committing(start: Start) -> Start {
     start.env("COMMIT_INTERVAL_MS", "10")
 }
 
-/// How many records the service has in hand.
+/// How many records the service has in flight.
 #[track_caller]
 fn in_hand(program: &Program, service: &str) -> u64 {
     program.status(service)["consumer"]["inFlight"].as_u64().unwrap()
@@ -83,7 +83,7 @@ fn with_a_burst_in_hand(program: &Program, load: &mut Load, folder: &tempfile::T
     load.kafka.wait_until_all_is_committed("micro-1-group", "notification.events");
     database.execute("BEGIN EXCLUSIVE".to_owned());
     load.burst();
-    wait_for("all of it to be in hand", || (in_hand(program, "micro-1") == BURST as u64).then_some(()));
+    wait_for("all of it to be in flight", || (in_hand(program, "micro-1") == BURST as u64).then_some(()));
     database
 }
 
@@ -137,7 +137,7 @@ fn what_micro_2_had_in_hand_when_it_crashed_comes_again() {
     broker.hide_topic("notification.events", true).unwrap();
     let mut load = Load::user_events(&broker);
     load.burst();
-    wait_for("all of it to be in hand", || (in_hand(&two, "micro-2") == BURST as u64).then_some(()));
+    wait_for("all of it to be in flight", || (in_hand(&two, "micro-2") == BURST as u64).then_some(()));
     wait_for("a failed attempt", || (!two.routed("micro-2", "outcome=retry").is_empty()).then_some(()));
     two.kill();
     broker.hide_topic("notification.events", false).unwrap();

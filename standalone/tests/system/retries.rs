@@ -193,7 +193,7 @@ fn assert_written(program: &Program, kafka: &Raw, user: u64, lies: Place) {
     assert_one_dead_letter(program, kafka, user);
 }
 
-/// There is one, and no other but for an attempt of which nobody knew that it was written.
+/// There is one, and no other but for an attempt of which no one knew that it was written.
 #[track_caller]
 fn assert_one_dead_letter(program: &Program, kafka: &Raw, user: u64) {
     let letters = dead_letters(kafka, user).len();

@@ -113,7 +113,7 @@ fn identity_travels_in_cloud_events_headers() {
             assert_eq!((name, seen.header(name)), (name, Some(value)));
         }
 
-        // Without a cause the event begins a correlation of its own, and nobody makes up a trace.
+        // Without a cause the event begins a correlation of its own, and no one makes up a trace.
         let (data, seen) = post(&world, service, path, &[], &body);
         assert_eq!(seen.header("ce_correlationid"), data["id"].as_str());
         assert_eq!(seen.header("traceparent"), None);

@@ -71,7 +71,11 @@ fn a_note_is_outdated_by_a_later_commit_and_by_whoever_sets_the_offsets() {
     assert_eq!(settled_before(&later, Some(&note)), [0; 0]);
     for offset in [0, 1] {
         let by_hand = super::offset(offset, "");
-        assert_eq!(settled_before(&by_hand, Some(&note)), [0; 0], "somebody wants these again, also from the same one");
+        assert_eq!(
+            settled_before(&by_hand, Some(&note)),
+            [0; 0],
+            "an operator has these handled again, also from the same one"
+        );
     }
 }
 
@@ -102,7 +106,7 @@ fn commits_that_were_surely_refused_take_no_name_from_one_that_may_have_been_tak
 fn a_note_counts_also_beside_a_commit_whose_answer_was_lost() {
     let (mut kit, one @ (slot, _)) = going_on_from(&offset(0, "~1"), 20);
     kit.settle(one, [0]);
-    // The broker took it, and nobody heard of that.
+    // The broker took it, and no one heard of that.
     let taken = committed(&mut kit, slot, Taken::Unknown);
     kit.settle(one, [1, 2, 3]);
     committed(&mut kit, slot, Taken::Unknown);

@@ -143,7 +143,7 @@ impl Bench {
         std::iter::from_fn(|| self.worker.next_effect()).collect()
     }
 
-    /// The dead letters that are to be written now.
+    /// The dead letters that have to be written now.
     fn letters(&mut self) -> Vec<(Id, Wait)> {
         let letters = self.effects().into_iter().filter_map(|effect| match effect {
             Effect::WriteDeadLetter(id, wait) => Some((id, wait)),

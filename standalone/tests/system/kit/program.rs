@@ -48,7 +48,7 @@ fn spawn(command: &mut Command) -> Child {
     let mut child = command.spawn().unwrap();
     // As the link below has it: without links on its way.
     let program = Path::new(env!("CARGO_BIN_EXE_standalone")).canonicalize().unwrap();
-    // Where there is no such link nobody waits.
+    // Where there is no such link no one waits.
     let is_the_shell =
         |child: &Child| std::fs::read_link(format!("/proc/{}/exe", child.id())).is_ok_and(|runs| runs != program);
     while is_the_shell(&child) && child.try_wait().unwrap().is_none() {
@@ -349,7 +349,7 @@ pub(crate) fn client() -> Client {
     Client::builder().timeout(GIVE_UP).build().unwrap()
 }
 
-/// The status code of a GET, or nothing where nobody answers.
+/// The status code of a GET, or nothing where no one answers.
 pub(crate) fn try_get(url: &str) -> Option<u16> {
     client().get(url).send().ok().map(|response| response.status().as_u16())
 }

@@ -116,7 +116,7 @@ impl ProducerContext for Fates {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => Err(error.to_string()),
         };
-        // Nobody waits any more where the test has failed already.
+        // No one waits any more where the test has failed already.
         let _ = fate.send(result);
     }
 }

@@ -69,7 +69,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         drop(self.dev_kafka.stdin.take());
-        // It deletes its folder on the way; there is nobody to tell if it cannot.
+        // It deletes its folder on the way; there is no one to tell if it cannot.
         let _ = self.dev_kafka.wait();
     }
 }

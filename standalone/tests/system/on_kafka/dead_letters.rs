@@ -31,7 +31,7 @@ fn on_kafka_a_dead_letter_has_every_byte_of_the_record_and_says_where_from_and_w
     ] {
         let user = new_user();
         let mut key = user.to_string().into_bytes();
-        // No UTF-8, as nobody promises one.
+        // No UTF-8, as no one promises one.
         key.extend(b"\xff\xfe");
         let keyed = |value: &str| Out { key: Some(key.clone()), ..Out::new(topic, "", value) };
         let headers = [("h", Some(&b"\xfd\x00"[..])), ("h", Some(b"again")), ("none", None)];
