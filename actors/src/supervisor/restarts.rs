@@ -10,6 +10,7 @@ use crate::escalation::Escalation;
 use crate::journal::Journal;
 use crate::status::Vitals;
 use delivery::restart_budget::{RestartBudget, RestartPolicy};
+use delivery::rng::Rng;
 
 /// Decides about one actor or client, and tells what it decides. Failures are forgiven when something has been handled since.
 pub(crate) struct Restarts {
@@ -90,10 +91,9 @@ pub(crate) fn random_u64() -> u64 {
     uuid::Uuid::now_v7().as_u64_pair().1
 }
 
-/// A number in 0..1 for jitter; taken from a fresh id as well.
+/// A number in 0..1 for jitter.
 pub(crate) fn random() -> f64 {
-    let bits = uuid::Uuid::now_v7().as_u128() & u128::from(u32::MAX);
-    f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
+    Rng::new(random_u64()).unit()
 }
 
 #[cfg(test)]
