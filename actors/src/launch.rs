@@ -12,9 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::escalation::EXIT_CONFIG;
 use crate::journal::{Failed, Journal};
 use crate::kafka::{Broker, EmbeddedBroker};
-use crate::service::{Service, ServiceBuilder, StartError};
+use crate::service::{FLUSH_DEADLINE, Service, ServiceBuilder, StartError};
 use crate::settings::{Declared, Defaults, Settings, SettingsError, Variable, arguments, united};
 use crate::telemetry;
+use delivery::member::LEAVE_DEADLINE;
 
 /// Makes a service ready to start.
 pub type Build = fn(Settings, Broker) -> Pin<Box<dyn Future<Output = Result<ServiceBuilder, StartError>>>>;
@@ -54,9 +55,10 @@ pub struct Program<'a> {
     pub without_brokers: fn(&str) -> String,
 }
 
-/// A stop that has not ended so long after the drain's own deadline is cut off: with the default of 4 s for the drain
-/// that is after 9.5 s, for orchestrators kill a process after 10.
-const STOP_AFTER_DRAIN: Duration = Duration::from_millis(5_500);
+/// A stop that has not ended so long after the drain's own deadline is cut off. Each of its steps has had its time by then:
+/// with the default of 4 s for the drain that is after 9.5 s, for orchestrators kill a process after 10.
+const STOP_AFTER_DRAIN: Duration =
+    LEAVE_DEADLINE.saturating_add(FLUSH_DEADLINE).saturating_add(Duration::from_millis(500));
 /// Exit code of a second signal during a stop: 128 + SIGTERM, as shells have it.
 const EXIT_CUT_SHORT: u8 = 143;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);

@@ -42,7 +42,7 @@ use shard::{ConsumerStart, topics_of};
 use supervision::{ShardSupervision, Supervise, counters_of};
 
 /// How long a shutdown waits for records on their way to the broker.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+pub(crate) const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A service before its start.
 pub struct ServiceBuilder {

@@ -20,8 +20,9 @@ const LEAVE_PATIENCE: Duration = Duration::from_millis(500);
 /// noted, and for a rebalance that waits for another member: to leave in its middle is to undo it. The coordinator hears of
 /// it when the rebalance is over, before anyone got what it brought, and it begins again.
 const GROUP_PATIENCE: Duration = Duration::from_secs(2);
-/// Leaving the group is given up after so long; the broker then notices by the session timeout.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
+/// Leaving the group, last commits included, is given up so long after it began, and so long after the deadline of the drain
+/// whatever it waits for; the broker then notices by the session timeout.
+pub const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// What is on its way out.
 #[derive(Debug)]
@@ -118,7 +119,8 @@ impl Leaving {
     /// Brings what leaves further: drained, then committed, then released.
     pub(crate) fn advance(&mut self, facts: &Facts<'_>, now: Instant) -> Vec<Next> {
         let mut next = Vec::new();
-        self.revoked.retain_mut(|revoked| !revoked.advance(facts, now, &mut next));
+        let gone_by = self.drain.as_ref().map(Drain::gone_by);
+        self.revoked.retain_mut(|revoked| !revoked.advance(facts, gone_by, now, &mut next));
         next
     }
 
@@ -145,8 +147,8 @@ impl Leaving {
 
     /// What comes now that the member has left, or has waited for that too long. `is_free`: nothing is assigned.
     pub(crate) fn has_left(&mut self, is_free: bool, now: Instant) -> Option<Then> {
-        let left = self.drain.as_ref()?.left_at?;
-        let left = (is_free && self.revoked.is_empty()) || now.saturating_duration_since(left) > LEAVE_DEADLINE;
+        let drain = self.drain.as_ref().filter(|drain| drain.left_at.is_some())?;
+        let left = (is_free && self.revoked.is_empty()) || now >= drain.gone_by();
         if left { self.drain.take().map(|drain| drain.then) } else { None }
     }
 
@@ -167,9 +169,16 @@ impl Leaving {
     }
 }
 
+impl Drain {
+    /// The member is out by then, in order or not.
+    fn gone_by(&self) -> Instant {
+        self.left_at.map_or(self.deadline, |left| left.min(self.deadline)) + LEAVE_DEADLINE
+    }
+}
+
 impl Revoked {
-    /// True when they are released.
-    fn advance(&mut self, facts: &Facts<'_>, now: Instant, next: &mut Vec<Next>) -> bool {
+    /// True when they are released, at the latest at `gone_by`.
+    fn advance(&mut self, facts: &Facts<'_>, gone_by: Option<Instant>, now: Instant, next: &mut Vec<Next>) -> bool {
         let unsettled: usize = self.slots.iter().map(|slot| (facts.in_flight)(*slot)).sum();
         let drained = unsettled == 0 || is(Sabotage::ReleasedWithoutDrain);
         if self.committing_until.is_none() && (drained || now >= self.deadline) {
@@ -181,6 +190,7 @@ impl Revoked {
             self.next_commit = now;
         }
         let Some(until) = self.committing_until else { return false };
+        let until = gone_by.map_or(until, |gone_by| gone_by.min(until));
         let said = self.slots.iter().all(|slot| (facts.said)(*slot)) || is(Sabotage::ReleasedWithoutCommit);
         if said || now >= until {
             next.push(Next::Release(self.slots.clone(), self.drained && said));
@@ -276,19 +286,34 @@ mod tests {
         assert_eq!(leaving.drain(PATIENCE, Then::End, begin), Some(7), "it overtakes the order");
         assert!(leaves(&mut leaving, facts(false, true), false, begin));
         assert!(!leaves(&mut leaving, facts(false, true), false, begin), "once");
-        assert_eq!(leaving.has_left(false, begin + LEAVE_DEADLINE), None);
-        assert_eq!(leaving.has_left(true, begin + LEAVE_DEADLINE), Some(Then::End));
+        assert_eq!(leaving.has_left(false, begin), None);
+        assert_eq!(leaving.has_left(true, begin), Some(Then::End));
     }
 
     #[test]
-    fn a_member_whose_group_does_not_let_it_go_leaves_all_the_same() {
+    fn a_member_that_has_asked_to_leave_and_is_not_let_go_leaves_all_the_same() {
+        let (mut leaving, begin) = leaving();
+        leaving.drain(PATIENCE, Then::End, begin);
+        assert!(leaving.leaves([1].into_iter(), &Facts { in_flight: &|_| 0, said: &|_| true }, false, begin));
+        let late = begin + LEAVE_DEADLINE;
+        assert_eq!(leaving.has_left(false, late - Duration::from_millis(1)), None);
+        assert_eq!(leaving.has_left(false, late), Some(Then::End));
+    }
+
+    #[test]
+    fn a_drain_in_which_each_step_takes_all_of_its_time_is_over_in_time() {
         let (mut leaving, begin) = leaving();
         leaving.drain(PATIENCE, Then::End, begin);
         let facts = Facts { in_flight: &|_| 1, said: &|_| false };
-        assert!(!leaving.leaves([1].into_iter(), &facts, true, begin + PATIENCE));
-        assert!(leaving.leaves([1].into_iter(), &facts, true, begin + PATIENCE + GROUP_PATIENCE));
-        let late = begin + PATIENCE + GROUP_PATIENCE + LEAVE_DEADLINE;
-        assert_eq!(leaving.has_left(false, late), None);
-        assert_eq!(leaving.has_left(false, late + Duration::from_millis(1)), Some(Then::End));
+        let asked = begin + PATIENCE + GROUP_PATIENCE;
+        assert!(!leaving.leaves([1].into_iter(), &facts, true, asked - Duration::from_millis(1)));
+        assert!(leaving.leaves([1].into_iter(), &facts, true, asked));
+        leaving.revoked(vec![1], asked);
+        let late = asked + LEAVE_PATIENCE;
+        assert_eq!(leaving.advance(&facts, late), [Next::TimedOut(1), Next::Commit(vec![1])]);
+        let gone = begin + PATIENCE + LEAVE_DEADLINE;
+        assert_eq!(leaving.has_left(false, gone - Duration::from_millis(1)), None);
+        assert_eq!(leaving.advance(&facts, gone), [Next::Release(vec![1], false)]);
+        assert_eq!(leaving.has_left(false, gone), Some(Then::End));
     }
 }

@@ -34,6 +34,7 @@ use self::effect::{Effect, Told};
 use self::frontier::Answered;
 use self::hold::PauseCause;
 use self::ingest::{BatchSize, Ingest, Intake, Reading};
+pub use self::leaving::LEAVE_DEADLINE;
 use self::leaving::Leaving;
 use self::membership::{Membership, Turn};
 pub use self::partitions::Measured;
