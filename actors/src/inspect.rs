@@ -159,7 +159,7 @@ impl Segment {
 
     fn route(&mut self, topic: &Arc<str>, handler: &'static str) -> u16 {
         // Of a name that lies in two places there are two entries, and both are right.
-        let same = |route: &(Arc<str>, &'static str)| route.0 == *topic && std::ptr::eq(route.1, handler);
+        let same = |route: &(Arc<str>, &'static str)| Arc::ptr_eq(&route.0, topic) && std::ptr::eq(route.1, handler);
         let known = self.routes.iter().rposition(same);
         let index = known.unwrap_or_else(|| {
             self.routes.push((Arc::clone(topic), handler));

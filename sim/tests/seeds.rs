@@ -9,6 +9,8 @@ use sim::{Report, SABOTAGES, is_meant_by, run};
 
 const SEEDS: u64 = 2_000;
 const THREADS: u64 = 2;
+/// A bug that shows in one world of a thousand is found all the same.
+const MOST_SEEDS_FOR_A_BUG: u64 = 20_000;
 
 #[test]
 fn every_promise_is_kept_in_thousands_of_worlds_with_faults() {
@@ -48,8 +50,8 @@ fn a_seed_replays_exactly() {
 fn each_deliberate_bug_breaks_a_promise() {
     for sabotage in SABOTAGES {
         let broken = |seed| run(seed, Some(*sabotage)).err().map(|broken| (seed, broken));
-        let found = (0..SEEDS).filter_map(broken).find(|(_, broken)| is_meant_by(*sabotage, broken));
-        let (seed, broken) = found.unwrap_or_else(|| panic!("{sabotage:?} was not found in {SEEDS} seeds"));
+        let found = (0..MOST_SEEDS_FOR_A_BUG).filter_map(broken).find(|(_, broken)| is_meant_by(*sabotage, broken));
+        let (seed, broken) = found.unwrap_or_else(|| panic!("{sabotage:?} was not found"));
         println!("{sabotage:?}: seed {seed}: {broken}");
     }
 }

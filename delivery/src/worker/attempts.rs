@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::calls::{Call, CallId, Run};
 use super::item::{Routed, Stage};
-use super::lanes::LaneKey;
+use super::lanes::LaneId;
 use super::timers::Due;
 use super::{CallEnd, Effect, Id, Told, Worker};
 use crate::now::{Now, nanos};
@@ -134,7 +134,7 @@ impl<R: Routed> Worker<R> {
     pub(crate) fn fail(
         &mut self,
         now: &Now,
-        (lane, id): (LaneKey, Id),
+        (lane, id): (LaneId, Id),
         error: HandlerError,
         duration: Duration,
         followers: Run<Id>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::calls::{Call, CallId, Run};
 use super::item::{Item, Routed, Stage};
-use super::lanes::LaneKey;
+use super::lanes::LaneId;
 use super::{Id, Worker};
 use crate::now::Now;
 use crate::outcome::{ErrorKind, HandlerError};
@@ -59,7 +59,7 @@ impl<R: Routed> Worker<R> {
         now: &Now,
         with_others: bool,
         decode: &mut impl FnMut(&R, u32) -> Result<(), HandlerError>,
-    ) -> Option<(LaneKey, Id)> {
+    ) -> Option<(LaneId, Id)> {
         while let Some(id) = self.start(now) {
             let (Some(item), Some(lane)) = (self.lanes.get(id), self.lanes.lane_of(id)) else { continue };
             if !item.record.assignment().is_open() {
@@ -112,7 +112,7 @@ impl<R: Routed> Worker<R> {
     /// Takes more records of a lane into the call, as long as they can run with it.
     fn join_followers(
         &mut self,
-        lane: LaneKey,
+        lane: LaneId,
         most: usize,
         records: &mut Run<Id>,
         decode: &mut impl FnMut(&R, u32) -> Result<(), HandlerError>,

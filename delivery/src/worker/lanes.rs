@@ -48,12 +48,12 @@ impl LaneKey {
 /// The queues of all keys of one handler.
 #[derive(Debug)]
 pub struct Lanes<T> {
-    by_key: FxHashMap<LaneKey, Lane>,
+    by_key: FxHashMap<LaneKey, LaneId>,
+    lanes: Arena<Lane>,
     /// The items of all lanes, those included that run.
     items: Arena<Placed<T>>,
-    /// Lanes that have an item and run none, in the order in which they became so. May name a lane that was
-    /// swept empty meanwhile; such a name is skipped.
-    ready: VecDeque<LaneKey>,
+    /// Lanes that may run, in the order in which they became so.
+    ready: VecDeque<LaneId>,
     limit: usize,
     running: usize,
     queued: usize,
@@ -62,12 +62,17 @@ pub struct Lanes<T> {
 
 #[derive(Debug)]
 struct Placed<T> {
-    lane: LaneKey,
+    lane: LaneId,
     item: T,
 }
 
+/// A lane as long as it has items; the name may then be given to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneId(Id);
+
 #[derive(Debug)]
 struct Lane {
+    key: LaneKey,
     queue: Queue,
     state: LaneState,
 }
@@ -93,6 +98,7 @@ impl<T> Lanes<T> {
     pub fn new(limit: usize) -> Self {
         Self {
             by_key: FxHashMap::default(),
+            lanes: Arena::new(),
             items: Arena::new(),
             ready: VecDeque::new(),
             limit,
@@ -121,13 +127,16 @@ impl<T> Lanes<T> {
 
     /// Adds an item at the end of its lane.
     pub fn push(&mut self, key: LaneKey, item: T) -> Id {
-        let id = self.items.insert(Placed { lane: key, item });
-        self.queued += 1;
-        let lane = self.by_key.entry(key).or_insert_with(|| {
-            self.ready.push_back(key);
-            Lane { queue: Queue::EMPTY, state: LaneState::Ready }
+        let lane = *self.by_key.entry(key).or_insert_with(|| {
+            let lane = LaneId(self.lanes.insert(Lane { key, queue: Queue::EMPTY, state: LaneState::Ready }));
+            self.ready.push_back(lane);
+            lane
         });
-        self.items.push_back(&mut lane.queue, id);
+        let id = self.items.insert(Placed { lane, item });
+        if let Some(lane) = self.lanes.get_mut(lane.0) {
+            self.items.push_back(&mut lane.queue, id);
+            self.queued += 1;
+        }
         id
     }
 
@@ -152,7 +161,7 @@ impl<T> Lanes<T> {
     /// The lane of an item.
     #[must_use]
     #[inline]
-    pub fn lane_of(&self, id: Id) -> Option<LaneKey> {
+    pub fn lane_of(&self, id: Id) -> Option<LaneId> {
         self.items.get(id).map(|placed| placed.lane)
     }
 
@@ -162,54 +171,52 @@ impl<T> Lanes<T> {
             return None;
         }
         loop {
-            let key = self.ready.pop_front()?;
-            let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Ready) else { continue };
-            let Some(id) = self.items.pop_front(&mut lane.queue) else {
-                self.by_key.remove(&key);
-                continue;
-            };
-            lane.state = LaneState::Running;
-            self.running += 1;
-            self.queued -= 1;
-            return Some(id);
+            let id = self.ready.pop_front()?;
+            let lane = self.lanes.get_mut(id.0)?;
+            if let Some(first) = self.items.pop_front(&mut lane.queue) {
+                lane.state = LaneState::Running;
+                self.running += 1;
+                self.queued -= 1;
+                return Some(first);
+            }
+            self.end(id);
         }
     }
 
     /// The same for the first lane whose item is `wanted`. Looks at all that may run: for rare choices.
     pub fn start_where(&mut self, wanted: impl Fn(&T) -> bool) -> Option<Id> {
-        let at = self.ready.iter().position(|key| {
-            let lane = self.by_key.get(key).filter(|lane| lane.state == LaneState::Ready);
-            let first = lane.and_then(|lane| self.items.get(lane.queue.first()?));
+        let at = self.ready.iter().position(|id| {
+            let first = self.lanes.get(id.0).and_then(|lane| self.items.get(lane.queue.first()?));
             first.is_some_and(|placed| wanted(&placed.item))
         })?;
-        let key = self.ready.remove(at)?;
-        self.ready.push_front(key);
+        let id = self.ready.remove(at)?;
+        self.ready.push_front(id);
         self.start()
     }
 
     /// Takes back a start: the item is the first of its lane again, and its lane the first to run.
     pub fn unstart(&mut self, id: Id) {
-        let Some(key) = self.lane_of(id) else { return };
-        self.put_back(key, std::iter::once(id));
-        if let Some(lane) = self.by_key.get_mut(&key) {
+        let Some(at) = self.lane_of(id) else { return };
+        self.put_back(at, std::iter::once(id));
+        if let Some(lane) = self.lanes.get_mut(at.0) {
             lane.state = LaneState::Ready;
-            self.ready.push_front(key);
+            self.ready.push_front(at);
         }
     }
 
     /// Starts the next item of a running lane, to be worked on together with the one before it, if `accept` agrees.
-    pub fn join(&mut self, key: LaneKey, accept: impl FnOnce(&T) -> bool) -> Option<Id> {
-        let lane = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Running)?;
+    pub fn join(&mut self, at: LaneId, accept: impl FnOnce(&T) -> bool) -> Option<Id> {
+        let lane = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Running)?;
         self.items.get(lane.queue.first()?).filter(|placed| accept(&placed.item))?;
         self.queued -= 1;
         self.items.pop_front(&mut lane.queue)
     }
 
     /// Puts items of a running lane back at its head, in their order; the lane waits until [`resume`](Self::resume).
-    pub fn put_back(&mut self, key: LaneKey, items: impl DoubleEndedIterator<Item = Id>) -> Wait {
+    pub fn put_back(&mut self, at: LaneId, items: impl DoubleEndedIterator<Item = Id>) -> Wait {
         self.last_wait = self.last_wait.wrapping_add(1);
         let wait = Wait(self.last_wait);
-        let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Running) else {
+        let Some(lane) = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Running) else {
             debug_assert!(false, "only a running lane takes items back");
             return wait;
         };
@@ -227,55 +234,68 @@ impl<T> Lanes<T> {
     }
 
     /// What a lane waited for is over: it may run again, this item first, which is out of its queue.
-    pub fn unwait(&mut self, key: LaneKey, wait: Wait, id: Id) {
-        if let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Waiting(wait)) {
+    pub fn unwait(&mut self, at: LaneId, wait: Wait, id: Id) {
+        if let Some(lane) = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Waiting(wait)) {
             self.items.push_front(&mut lane.queue, id);
             self.queued += 1;
         }
-        self.resume(key, wait);
+        self.resume(at, wait);
     }
 
     /// What a lane waited for is over: it may run again.
-    pub fn resume(&mut self, key: LaneKey, wait: Wait) {
-        if let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Waiting(wait)) {
+    pub fn resume(&mut self, at: LaneId, wait: Wait) {
+        if let Some(lane) = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Waiting(wait)) {
             lane.state = LaneState::Ready;
-            self.ready.push_back(key);
+            self.ready.push_back(at);
         }
     }
 
     /// What a running lane worked on has ended; its next item may run.
-    pub fn release(&mut self, key: LaneKey) {
-        let Some(lane) = self.by_key.get_mut(&key).filter(|lane| lane.state == LaneState::Running) else {
+    pub fn release(&mut self, at: LaneId) {
+        let Some(lane) = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Running) else {
             debug_assert!(false, "only a running lane is released");
             return;
         };
         self.running -= 1;
         if lane.queue.is_empty() {
-            self.by_key.remove(&key);
+            self.end(at);
         } else {
             lane.state = LaneState::Ready;
-            self.ready.push_back(key);
+            self.ready.push_back(at);
+        }
+    }
+
+    /// A lane has no items any more.
+    fn end(&mut self, at: LaneId) {
+        if let Some(lane) = self.lanes.remove(at.0) {
+            self.by_key.remove(&lane.key);
         }
     }
 
     /// Takes out every item that was not started and that `gone` names.
     pub fn sweep(&mut self, mut gone: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut swept = Vec::new();
-        let items = &mut self.items;
-        self.by_key.retain(|_, lane| {
+        let Self { by_key, lanes, items, ready, .. } = self;
+        by_key.retain(|_, id| {
+            let Some(lane) = lanes.get_mut(id.0) else { return false };
             let mut kept = Queue::EMPTY;
-            while let Some(id) = items.pop_front(&mut lane.queue) {
-                if items.get(id).is_some_and(|placed| gone(&placed.item)) {
-                    swept.extend(items.remove(id).map(|placed| placed.item));
+            while let Some(item) = items.pop_front(&mut lane.queue) {
+                if items.get(item).is_some_and(|placed| gone(&placed.item)) {
+                    swept.extend(items.remove(item).map(|placed| placed.item));
                 } else {
-                    items.push_back(&mut kept, id);
+                    items.push_back(&mut kept, item);
                 }
             }
             lane.queue = kept;
             // A lane that waits stays, also when it is empty: what it waits for (a dead letter, say) holds its place, and
             // `resume` is still to come.
-            lane.state != LaneState::Ready || !lane.queue.is_empty()
+            let stays = lane.state != LaneState::Ready || !lane.queue.is_empty();
+            if !stays {
+                lanes.remove(id.0);
+            }
+            stays
         });
+        ready.retain(|id| lanes.get(id.0).is_some());
         self.queued -= swept.len();
         swept
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::calls::Run;
 use super::item::{Routed, Stage, Writing};
-use super::lanes::{LaneKey, Wait};
+use super::lanes::{LaneId, Wait};
 use super::timers::Due;
 use super::{Effect, Id, Worker};
 use crate::now::{Now, nanos};
@@ -15,7 +15,7 @@ use crate::sabotage::{self, Sabotage};
 #[derive(Debug)]
 pub(crate) struct Held {
     id: Id,
-    lane: LaneKey,
+    lane: LaneId,
     wait: Wait,
     error: HandlerError,
     duration: Duration,
@@ -95,7 +95,7 @@ impl<R: Routed> Worker<R> {
     pub(crate) fn bury(
         &mut self,
         now: &Now,
-        lane: LaneKey,
+        lane: LaneId,
         id: Id,
         error: HandlerError,
         duration: Duration,
@@ -106,7 +106,7 @@ impl<R: Routed> Worker<R> {
     }
 
     /// Its last attempt failed, and it is not known yet whose fault that is.
-    pub(crate) fn hold(&mut self, lane: LaneKey, id: Id, error: HandlerError, duration: Duration, followers: Run<Id>) {
+    pub(crate) fn hold(&mut self, lane: LaneId, id: Id, error: HandlerError, duration: Duration, followers: Run<Id>) {
         let wait = self.lanes.put_back(lane, followers.into_iter());
         let failed_us = self.lanes.get(id).map_or(0, |item| item.first_failure_us);
         self.held.push(Held { id, lane, wait, error, duration, failed_us });
@@ -153,13 +153,13 @@ impl<R: Routed> Worker<R> {
         }
     }
 
-    fn lane_of_letter(&self, id: Id, wait: Wait) -> Option<LaneKey> {
+    fn lane_of_letter(&self, id: Id, wait: Wait) -> Option<LaneId> {
         let item = self.lanes.get(id)?;
         let is_it = matches!(&item.stage, Stage::Letter(writing) if writing.wait == wait);
         self.lanes.lane_of(id).filter(|_| is_it)
     }
 
-    fn give_up_letter(&mut self, lane: LaneKey, id: Id, wait: Wait) {
+    fn give_up_letter(&mut self, lane: LaneId, id: Id, wait: Wait) {
         let Some(item) = self.lanes.remove(id) else { return };
         if let Stage::Letter(writing) = &item.stage {
             self.delayed_letters -= usize::from(writing.refused > 0);
@@ -168,7 +168,7 @@ impl<R: Routed> Worker<R> {
         self.letter_is_over(lane, wait);
     }
 
-    fn letter_is_over(&mut self, lane: LaneKey, wait: Wait) {
+    fn letter_is_over(&mut self, lane: LaneId, wait: Wait) {
         if !sabotage::is(Sabotage::NotResumedAfterADeadLetter) {
             self.lanes.resume(lane, wait);
         }

@@ -2,7 +2,7 @@
 
 use super::calls::{Call, CallId};
 use super::item::{Item, Routed, Stage};
-use super::lanes::LaneKey;
+use super::lanes::LaneId;
 use super::{Effect, Id, Run, Worker};
 use crate::now::Now;
 use crate::sabotage::{self, Sabotage};
@@ -65,7 +65,7 @@ impl<R: Routed> Worker<R> {
     }
 
     /// A record that was just taken out of its lane is of a partition that leaves.
-    pub(crate) fn give_up_started(&mut self, lane: LaneKey, id: Id) {
+    pub(crate) fn give_up_started(&mut self, lane: LaneId, id: Id) {
         if let Some(item) = self.lanes.remove(id) {
             self.give_up(&item);
         }

@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::arena::Id;
-use super::lanes::{LaneKey, Wait};
+use super::lanes::{LaneId, Wait};
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// The backoff of a lane is over.
-    Backoff(LaneKey, Wait),
+    Backoff(LaneId, Wait),
     /// A dead letter has to be written once more.
     Letter(Id, Wait),
 }
@@ -66,7 +66,7 @@ impl Timers {
     }
 
     /// Ends all backoffs at once; gives them.
-    pub(crate) fn end_backoffs(&mut self) -> Vec<(LaneKey, Wait)> {
+    pub(crate) fn end_backoffs(&mut self) -> Vec<(LaneId, Wait)> {
         let mut ended = Vec::new();
         self.heap.retain(|Reverse(timer)| match timer.due {
             Due::Backoff(lane, wait) => {

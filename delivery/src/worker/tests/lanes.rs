@@ -49,17 +49,18 @@ fn a_failing_key_waits_with_its_followers_behind_it_until_what_it_waits_for_is_o
     let (a, b) = (key(b"a"), key(b"b"));
     let mut lanes = lanes(10, [(a, 1), (a, 2), (a, 3), (b, 4)]);
     let (first, _) = start(&mut lanes).unwrap();
-    let second = lanes.join(a, |_| true).unwrap();
-    assert_eq!(lanes.join(a, |item| *item != 3), None);
-    let wait = lanes.put_back(a, [first, second].into_iter());
+    let lane = lanes.lane_of(first).unwrap();
+    let second = lanes.join(lane, |_| true).unwrap();
+    assert_eq!(lanes.join(lane, |item| *item != 3), None);
+    let wait = lanes.put_back(lane, [first, second].into_iter());
     assert_eq!((started(&mut lanes), started(&mut lanes)), (Some(4), None));
-    lanes.resume(a, wait);
+    lanes.resume(lane, wait);
     let (first, item) = start(&mut lanes).unwrap();
     assert_eq!(item, 1);
-    let again = lanes.put_back(a, std::iter::once(first));
-    lanes.resume(a, wait);
+    let again = lanes.put_back(lane, std::iter::once(first));
+    lanes.resume(lane, wait);
     assert_eq!(started(&mut lanes), None, "what came too late resumes nothing");
-    lanes.resume(a, again);
+    lanes.resume(lane, again);
     assert_eq!(started(&mut lanes), Some(1));
 }
 
@@ -104,12 +105,13 @@ fn what_is_swept_does_not_run_and_what_runs_is_not_swept() {
 fn a_lane_that_waits_for_a_dead_letter_keeps_its_place_through_a_sweep() {
     let a = key(b"a");
     let mut lanes = lanes(10, [(a, 1)]);
-    assert_eq!(started(&mut lanes), Some(1));
-    let wait = lanes.put_back(a, std::iter::empty());
+    let (first, _) = start(&mut lanes).unwrap();
+    let lane = lanes.lane_of(first).unwrap();
+    let wait = lanes.put_back(lane, std::iter::empty());
     assert!(lanes.sweep(|_| false).is_empty());
     lanes.push(a, 2);
     assert_eq!(started(&mut lanes), None, "the dead letter of 1 is still on its way");
-    lanes.resume(a, wait);
+    lanes.resume(lane, wait);
     assert_eq!(started(&mut lanes), Some(2));
 }
 
@@ -123,7 +125,7 @@ proptest! {
         let mut lanes = Lanes::new(limit);
         let mut feed = items.iter().copied().enumerate();
         let mut running: Vec<Id> = Vec::new();
-        let mut waiting: Vec<(LaneKey, Wait)> = Vec::new();
+        let mut waiting: Vec<(LaneId, Wait)> = Vec::new();
         let mut done: Vec<(usize, u8)> = Vec::new();
         let finish = steps.len();
         let drain = (0..items.len() * 8 + 16).map(|at| (u8::try_from(at % 4).unwrap(), 0));
