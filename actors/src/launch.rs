@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, select_all};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::escalation::EXIT_CONFIG;
+use crate::fatal::EXIT_CONFIG;
 use crate::journal::{Failed, Journal};
 use crate::kafka::{Broker, EmbeddedBroker};
 use crate::service::{FLUSH_DEADLINE, Service, ServiceBuilder, StartError};

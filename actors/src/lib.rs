@@ -60,15 +60,15 @@
 //! - [`telemetry`], [`mod@settings`]: the log and the metrics, and the one reader of the environment.
 //! - [`kafka`]: the only room that knows rdkafka.
 //! - [`journal`]: every observable thing, its log line and its metric.
-//! - [`dead_letter`], [`event`], [`escalation`], [`catch_panic`], [`record`], [`outcome`]: the words that all of them use.
+//! - [`dead_letter`], [`event`], [`fatal`], [`catch_panic`], [`record`], [`outcome`]: the words that all of them use.
 //!
 //! What decides is in a crate of its own, `kafka-actors-delivery`, which knows no I/O.
 
 pub mod catch_panic;
 pub mod consumer;
 pub mod dead_letter;
-pub mod escalation;
 pub mod event;
+pub mod fatal;
 pub mod handler;
 pub mod http;
 pub mod inspect;

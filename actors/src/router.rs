@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{self, Poll, ready};
 
-use crate::escalation::Escalation;
+use crate::fatal::Fatal;
 use crate::handler::Work;
 use crate::record::RecordBatch;
 use crate::status::Vitals;
@@ -42,7 +42,7 @@ pub(crate) struct RouterParts {
     /// Batches that the consumer's thread sent and this actor has not taken yet: counted up by whoever sends one.
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) vitals: Arc<Vitals>,
-    pub(crate) escalation: Escalation,
+    pub(crate) fatal: Fatal,
     hand: Rc<RefCell<Hand>>,
 }
 
@@ -68,13 +68,8 @@ struct Piece {
 pub const MAX_WAITING_BATCHES: usize = 8;
 
 impl RouterParts {
-    pub(crate) fn new(
-        routes: RouteTable,
-        waiting: Arc<AtomicUsize>,
-        vitals: Arc<Vitals>,
-        escalation: Escalation,
-    ) -> Self {
-        Self { routes: Rc::new(routes), waiting, vitals, escalation, hand: Rc::default() }
+    pub(crate) fn new(routes: RouteTable, waiting: Arc<AtomicUsize>, vitals: Arc<Vitals>, fatal: Fatal) -> Self {
+        Self { routes: Rc::new(routes), waiting, vitals, fatal, hand: Rc::default() }
     }
 
     /// The batch's records by handler, one piece each; records of one topic keep their order.
@@ -96,7 +91,7 @@ impl RouterParts {
             let target = self.routes.get(topic);
             if target.is_none() {
                 // Only topics of the route table are subscribed to. Were it otherwise, the records stay owned.
-                self.escalation.raise(&format!("no route for topic {topic}"));
+                self.fatal.raise(&format!("no route for topic {topic}"));
             }
             let work = Some(Work { batch: Arc::clone(batch), records });
             Some(Piece { to: target?.clone(), work, request: None })
@@ -137,7 +132,7 @@ impl RouterParts {
     fn check(&self, connected: bool, error: MailboxError) {
         if !connected {
             // Its records stay owned: nothing was answered, so nothing is committed past them.
-            self.escalation.raise(&format!("a handler's actor is gone: {error}"));
+            self.fatal.raise(&format!("a handler's actor is gone: {error}"));
         }
     }
 }

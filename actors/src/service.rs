@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::consumer::{ConsumerControl, KafkaConsumerActor};
-use crate::escalation::{Cause, Escalation};
+use crate::fatal::{Fatal, FatalError};
 use crate::handler::HandlerContext;
 use crate::http::Health;
 use crate::inspect::Inspector;
@@ -128,10 +128,10 @@ impl ServiceBuilder {
         telemetry::init_metrics();
         let journal = Journal::new(settings.service);
         let kafka = kafka_of(&settings, broker);
-        let escalation = Escalation::default();
+        let fatal = Fatal::default();
         let inspector = Arc::new(Inspector::default());
         let tree = ActorTree::default();
-        let supervise = Supervise::new(&tree, settings.restart, &journal, &escalation);
+        let supervise = Supervise::new(&tree, settings.restart, &journal, &fatal);
         let outlet = Outlet::open(kafka.clone(), journal.clone(), supervise.restarts("producer"))?;
         let counters = counters_of(&routes, &supervise);
         let heartbeats = Heartbeats::watched(journal.clone()).map_err(StartError::Watch)?;
@@ -144,7 +144,7 @@ impl ServiceBuilder {
             tree,
             heartbeats: heartbeats.clone(),
             commands: supervise.commands.clone(),
-            escalation: escalation.clone(),
+            fatal: fatal.clone(),
             stopping: Arc::new(AtomicBool::new(false)),
         };
 
@@ -169,7 +169,7 @@ impl ServiceBuilder {
                     group: settings.group.clone(),
                     answers: answers.clone(),
                     lease: Arc::clone(&lease),
-                    escalation: escalation.clone(),
+                    fatal: fatal.clone(),
                     journal: journal.clone(),
                     inspector: Arc::clone(&inspector),
                     counters,
@@ -205,7 +205,7 @@ impl ServiceBuilder {
             }
         });
         let measured = measure(health.tree.clone(), journal.clone());
-        let told = tell_the_end(&escalation, &journal);
+        let told = tell_the_end(&fatal, &journal);
         Ok(Service {
             api,
             management,
@@ -224,10 +224,10 @@ impl ServiceBuilder {
 }
 
 /// Has the log say why the service cannot go on, also where no one asks the service.
-fn tell_the_end(escalation: &Escalation, journal: &Journal) -> AbortOnDropHandle<()> {
-    let (escalation, journal) = (escalation.clone(), journal.clone());
+fn tell_the_end(fatal: &Fatal, journal: &Journal) -> AbortOnDropHandle<()> {
+    let (fatal, journal) = (fatal.clone(), journal.clone());
     AbortOnDropHandle::new(actix::spawn(async move {
-        let cause = escalation.wait().await;
+        let cause = fatal.wait().await;
         journal.write(Failed { error: &cause });
     }))
 }
@@ -295,9 +295,9 @@ impl Service {
     /// Waits until the service cannot go on by itself, and says why, with an exit code for the process: topics are missing
     /// and not to be created, a part has used up its restart budget, another member has its identity. The log has it too.
     /// What is left to do then is [`stop`](Self::stop). While all is well it waits; cancel-safe.
-    pub fn stopped(&self) -> impl Future<Output = Cause> + use<> {
-        let escalation = self.health.escalation.clone();
-        async move { escalation.wait().await }
+    pub fn stopped(&self) -> impl Future<Output = FatalError> + use<> {
+        let fatal = self.health.fatal.clone();
+        async move { fatal.wait().await }
     }
 
     /// Stops it: no more requests, no more records; what was started is finished, committed and flushed; then it

@@ -1,5 +1,5 @@
 //! The supervisor: it keeps actors, threads and clients alive. What panics is caught and restarted, at once or after a
-//! pause, within its restart budget; beyond that it escalates, and in the end the service.
+//! pause, within its restart budget; beyond that what feeds it waits while it is probed, and in the end the service stops.
 
 mod actor;
 mod commands;

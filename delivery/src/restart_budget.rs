@@ -105,7 +105,7 @@ impl RestartBudget {
         Verdict::Restart { after }
     }
 
-    /// It did what it is for. Returns whether that ended an escalation.
+    /// It did what it is for. Returns whether it was over its budget.
     pub fn succeeded(&mut self) -> bool {
         self.failures.clear();
         self.failed_probes.take().is_some()
@@ -113,7 +113,7 @@ impl RestartBudget {
 
     /// Whether the budget is used up and no probe has succeeded yet.
     #[must_use]
-    pub fn is_escalated(&self) -> bool {
+    pub fn is_over_budget(&self) -> bool {
         self.failed_probes.is_some()
     }
 
@@ -155,7 +155,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_success_forgives_everything_and_ends_an_escalation() {
+    fn a_success_forgives_everything_also_beyond_the_budget() {
         let now = Instant::now();
         let mut budget = RestartBudget::new(POLICY);
         for _ in 0..3 {
@@ -165,7 +165,7 @@ pub(crate) mod tests {
         for _ in 0..4 {
             budget.failed(now, 0.5);
         }
-        assert!(budget.is_escalated() && budget.succeeded() && !budget.is_escalated());
+        assert!(budget.is_over_budget() && budget.succeeded() && !budget.is_over_budget());
         assert_eq!(budget.failed(now, 0.5), Verdict::Restart { after: Duration::ZERO });
     }
 

@@ -45,7 +45,7 @@ report! {
     /// Consumers that joined again, with another client.
     rejoins: "consumers that joined again",
     /// Consumers that failed beyond their budget.
-    consumer_trials: "trials of consumers",
+    consumer_probes: "probes of consumers",
     /// Consumers that were given up.
     members_given_up: "consumers given up",
     /// Orders of operators to consumers that were done.

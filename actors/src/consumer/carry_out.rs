@@ -113,7 +113,7 @@ impl ConsumerThread {
         let failure = match catch_panic(|| self.parts.open_source()) {
             Ok(Ok(source)) => {
                 self.source = Some(source);
-                self.parts.reporter.made(self.member.is_on_trial(), true);
+                self.parts.reporter.made(self.member.is_over_budget(), true);
                 return self.member.opened(Instant::now());
             }
             Ok(Err(error)) => error.failure(),

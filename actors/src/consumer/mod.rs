@@ -15,7 +15,7 @@ use std::sync::mpsc::Receiver;
 use actix::{Actor, Addr, Context, Supervised};
 
 use crate::catch_panic::catch_panic;
-use crate::escalation::{EXIT_CONFIG, EXIT_SOFTWARE};
+use crate::fatal::{EXIT_CONFIG, EXIT_SOFTWARE};
 use crate::journal::Failed;
 use crate::kafka::SourceError;
 use crate::status::{ActorState, ConsumerState, Vitals};
@@ -60,12 +60,12 @@ impl Actor for KafkaConsumerActor {
     fn started(&mut self, _: &mut Self::Context) {
         self.parts.vitals.passes("started");
         let Some((parts, commands)) = self.parts.thread.take() else { return };
-        let (escalation, journal, board) = (parts.escalation.clone(), parts.journal.clone(), Arc::clone(&parts.board));
+        let (fatal, journal, board) = (parts.fatal.clone(), parts.journal.clone(), Arc::clone(&parts.board));
         parts.reporter.made(false, false);
         let vitals = Arc::clone(parts.reporter.vitals());
         let thread = std::thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = thread.spawn({
-            let escalation = escalation.clone();
+            let fatal = fatal.clone();
             move || {
                 let ended = catch_panic(|| ConsumerThread::run(parts, &commands));
                 let (error, exit_code) = match ended {
@@ -81,11 +81,11 @@ impl Actor for KafkaConsumerActor {
                 vitals.fell(error.clone(), None);
                 vitals.set_state(ActorState::Failed);
                 journal.write(Failed { error: &error });
-                escalation.raise_with(&format!("the consumer failed: {error}"), exit_code);
+                fatal.raise_with(&format!("the consumer failed: {error}"), exit_code);
             }
         });
         if let Err(error) = spawned {
-            escalation.raise(&format!("no thread for the consumer: {error}"));
+            fatal.raise(&format!("no thread for the consumer: {error}"));
         }
         self.parts.vitals.add(1, 0);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::Recipient;
 use tokio::sync::oneshot;
 
-use crate::escalation::Escalation;
+use crate::fatal::Fatal;
 use crate::journal::Journal;
 use crate::kafka::{KafkaConfig, Source, SourceError};
 use crate::record::BatchPool;
@@ -57,7 +57,7 @@ pub struct ConsumerParts {
     /// Where the status goes.
     pub board: Arc<ConsumerBoard>,
     /// Raised when the consumer cannot go on.
-    pub escalation: Escalation,
+    pub fatal: Fatal,
     /// Journal of the service.
     pub journal: Journal,
     /// Tells what becomes of the thread.

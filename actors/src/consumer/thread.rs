@@ -207,8 +207,8 @@ impl ConsumerThread {
 
     fn regulate(&mut self) {
         for (topic, _, counters) in &self.parts.routes {
-            // An actor around a handler that has escalated takes nothing either.
-            let gone = matches!(counters.vitals().state(), ActorState::Escalated | ActorState::Failed);
+            // The actor around a handler takes nothing either while it is over its restart budget.
+            let gone = matches!(counters.vitals().state(), ActorState::OverBudget | ActorState::Failed);
             self.member.feed(topic, if gone { Appetite::Nothing } else { counters.appetite() });
         }
         let free = self.parts.pool.free_bytes().saturating_sub(self.batch.bytes());
@@ -259,7 +259,7 @@ impl ConsumerThread {
     /// A full mailbox is taken from in the end; one of an actor that is gone is not.
     fn check_router(&self) {
         if !self.parts.router.connected() {
-            self.parts.escalation.raise("the router is gone");
+            self.parts.fatal.raise("the router is gone");
         }
     }
 

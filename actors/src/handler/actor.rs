@@ -17,8 +17,8 @@ use super::in_flight::Share;
 use super::invoke::{Called, Invoke, Run, call};
 use super::letters::Letters;
 use crate::catch_panic::{Panicked, dropped};
-use crate::escalation::Escalation;
 use crate::event::Event;
+use crate::fatal::Fatal;
 use crate::inspect::Inspector;
 use crate::journal::Journal;
 use crate::producer::Producer;
@@ -46,7 +46,7 @@ pub(crate) struct HandlerContext {
     pub(crate) group: String,
     pub(crate) answers: Answers,
     pub(crate) lease: Arc<Lease>,
-    pub(crate) escalation: Escalation,
+    pub(crate) fatal: Fatal,
     pub(crate) journal: Journal,
     pub(crate) inspector: Arc<Inspector>,
     pub(crate) counters: Arc<HandlerCounters>,
@@ -127,8 +127,8 @@ impl<I: Invoke> HandlerActor<I> {
 
     /// Starts it on the current arbiter, under supervision.
     pub(crate) fn supervised(self) -> Addr<Self> {
-        let HandlerContext { counters, journal, escalation, .. } = &self.context;
-        let restarts = Restarts::new(Arc::clone(counters.vitals()), self.restart, journal.clone(), escalation.clone());
+        let HandlerContext { counters, journal, fatal, .. } = &self.context;
+        let restarts = Restarts::new(Arc::clone(counters.vitals()), self.restart, journal.clone(), fatal.clone());
         supervise(self, restarts)
     }
 }

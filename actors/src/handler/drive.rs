@@ -135,7 +135,7 @@ impl<I: Invoke> HandlerActor<I> {
                 }
                 Effect::BreakerClosed => journal.write(BreakerClosed { handler: self.name }),
                 Effect::GaveUp { cause } => {
-                    self.context.escalation.raise(&format!("{} does not come back: {cause}", self.name));
+                    self.context.fatal.raise(&format!("{} does not come back: {cause}", self.name));
                 }
             }
         }

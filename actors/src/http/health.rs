@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::escalation::Escalation;
+use crate::fatal::Fatal;
 use crate::producer::Outlet;
 use crate::status::{ActorStatus, ActorTree, ConsumerBoard, ConsumerStatus, HandlerCounters, HandlerStatus, Vitals};
 use crate::supervisor::{Commands, Heartbeats};
@@ -22,7 +22,7 @@ pub struct Health {
     pub(crate) heartbeats: Heartbeats,
     /// What operators tell them.
     pub(crate) commands: Commands,
-    pub(crate) escalation: Escalation,
+    pub(crate) fatal: Fatal,
     pub(crate) stopping: Arc<AtomicBool>,
 }
 

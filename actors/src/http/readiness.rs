@@ -86,7 +86,7 @@ impl Health {
         });
         let mut checks = vec![
             Check::new("in service", stopping),
-            Check::new("nothing failed for good", self.escalation.cause().map(|cause| cause.message)),
+            Check::new("nothing failed for good", self.fatal.error().map(|error| error.message)),
             Check::new("producer", producer),
             Check::new("consumer", member),
             Check::new("frontiers move", stalls),
@@ -96,7 +96,7 @@ impl Health {
         checks.extend(self.actors().into_iter().map(|ActorStatus { path, state, last_failure, .. }| {
             let cause = || last_failure.map_or(String::new(), |incident| incident.message);
             let why = match state {
-                ActorState::Escalated | ActorState::Probing | ActorState::Failed => {
+                ActorState::OverBudget | ActorState::Probing | ActorState::Failed => {
                     Some(format!("{path} has used up its restarts: {}", cause()))
                 }
                 ActorState::BreakerOpen | ActorState::BreakerHalfOpen => {

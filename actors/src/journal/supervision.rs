@@ -26,8 +26,8 @@ impl Entry for ActorFailed<'_> {
     }
 }
 
-/// An actor failed beyond its restart budget, or on trial.
-pub struct ActorEscalated<'a> {
+/// An actor failed beyond its restart budget, or while it was probed.
+pub struct ActorOverBudget<'a> {
     /// Its path.
     pub actor: &'a str,
     /// What happened, and where.
@@ -36,18 +36,18 @@ pub struct ActorEscalated<'a> {
     pub pause: Duration,
 }
 
-impl Entry for ActorEscalated<'_> {
+impl Entry for ActorOverBudget<'_> {
     fn write(&self, service: &Arc<str>) {
         let Self { actor, cause, pause } = self;
         error!(
             %service, actor, cause, ?pause,
-            "actor escalated: what feeds it waits, then it is tried with one thing at a time"
+            "actor over its restart budget: what feeds it waits, then it is tried with one thing at a time"
         );
         failed(service, actor);
     }
 }
 
-/// An actor that had escalated works again.
+/// An actor that was over its restart budget works again.
 pub struct ActorRecovered<'a> {
     /// Its path.
     pub actor: &'a str,

@@ -10,7 +10,7 @@ use super::route::{Route, SHARD, StartHandler};
 use super::supervision::ShardSupervision;
 use crate::consumer::{Command, ConsumerConfig, ConsumerParts, KafkaConsumerActor};
 use crate::dead_letter;
-use crate::escalation::{EXIT_CONFIG, Escalation};
+use crate::fatal::{EXIT_CONFIG, Fatal};
 use crate::handler::{HandlerContext, InFlight};
 use crate::http::Health;
 use crate::journal::{Journal, TopicsCreated, TopicsDelayed};
@@ -52,8 +52,8 @@ impl ConsumerStart {
     pub(super) async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
         let Self { kafka, settings, topics, subscribed, handlers, answered, lease, commands, .. } = self;
         let Self { pool, outlet, supervision, health, journal, .. } = self;
-        let escalation = health.escalation.clone();
-        wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &escalation).await?;
+        let fatal = health.fatal.clone();
+        wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &fatal).await?;
         let needed = [&supervision.router, &supervision.producer].map(|restarts| Arc::clone(restarts.vitals()));
         let producer = ProducerActor::start_on_this_arbiter(outlet, supervision.producer);
         let producer = Producer::new(producer, journal.clone());
@@ -65,7 +65,7 @@ impl ConsumerStart {
             .collect();
         let waiting = Arc::new(AtomicUsize::new(0));
         let vitals = Arc::clone(supervision.router.vitals());
-        let parts = RouterParts::new(routes, Arc::clone(&waiting), vitals, escalation.clone());
+        let parts = RouterParts::new(routes, Arc::clone(&waiting), vitals, fatal.clone());
         let router = RouterActor::start(parts, supervision.router);
         let config = ConsumerConfig {
             max_in_flight_records: settings.max_in_flight_records,
@@ -85,7 +85,7 @@ impl ConsumerStart {
             pool,
             answers: answered,
             board: Arc::clone(&health.consumer),
-            escalation: escalation.clone(),
+            fatal: fatal.clone(),
             reporter: supervision.thread,
             heartbeats: health.heartbeats.clone(),
             arbiter: SHARD,
@@ -97,13 +97,13 @@ impl ConsumerStart {
     }
 }
 
-/// Waits until the topics are there; gives up, and escalates, only where waiting cannot help.
+/// Waits until the topics are there; gives up, which is fatal, only where waiting cannot help.
 async fn wait_for_topics(
     kafka: &KafkaConfig,
     topics: &[TopicSpec],
     create: bool,
     journal: &Journal,
-    escalation: &Escalation,
+    fatal: &Fatal,
 ) -> Option<()> {
     loop {
         let (kafka, topics) = (kafka.clone(), topics.to_vec());
@@ -119,11 +119,11 @@ async fn wait_for_topics(
                 journal.write(TopicsDelayed { error: &error, pause: TOPICS_PAUSE });
             }
             Ok(Err(error)) => {
-                escalation.raise_for(error, EXIT_CONFIG);
+                fatal.raise_for(error, EXIT_CONFIG);
                 return None;
             }
             Err(error) => {
-                escalation.raise(&format!("asking for the topics failed: {error}"));
+                fatal.raise(&format!("asking for the topics failed: {error}"));
                 return None;
             }
         }

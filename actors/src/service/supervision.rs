@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::route::{Route, SHARD, path_of};
-use crate::escalation::Escalation;
+use crate::fatal::Fatal;
 use crate::journal::Journal;
 use crate::status::{ActorTree, HandlerCounters};
 use crate::supervisor::{Commands, Reporter, Restarts};
@@ -15,26 +15,26 @@ pub(super) struct Supervise {
     pub(super) tree: ActorTree,
     pub(super) policy: RestartPolicy,
     pub(super) journal: Journal,
-    pub(super) escalation: Escalation,
+    pub(super) fatal: Fatal,
     pub(super) commands: Commands,
 }
 
 impl Supervise {
-    pub(super) fn new(tree: &ActorTree, policy: RestartPolicy, journal: &Journal, escalation: &Escalation) -> Self {
-        let (tree, journal, escalation) = (tree.clone(), journal.clone(), escalation.clone());
-        Self { commands: Commands::new(journal.clone()), tree, policy, journal, escalation }
+    pub(super) fn new(tree: &ActorTree, policy: RestartPolicy, journal: &Journal, fatal: &Fatal) -> Self {
+        let (tree, journal, fatal) = (tree.clone(), journal.clone(), fatal.clone());
+        Self { commands: Commands::new(journal.clone()), tree, policy, journal, fatal }
     }
 
     /// What is told of the thread with that path, which obeys operators.
     fn reporter(&self, path: &str) -> Reporter {
         let vitals = self.tree.add(path.to_owned(), self.policy.window);
-        Reporter::new(vitals, self.journal.clone(), self.escalation.clone()).obeying(&self.commands)
+        Reporter::new(vitals, self.journal.clone(), self.fatal.clone()).obeying(&self.commands)
     }
 
     /// For the actor with that path, which obeys operators.
     pub(super) fn restarts(&self, path: &str) -> Restarts {
         let vitals = self.tree.add(path.to_owned(), self.policy.window);
-        let restarts = Restarts::new(vitals, self.policy, self.journal.clone(), self.escalation.clone());
+        let restarts = Restarts::new(vitals, self.policy, self.journal.clone(), self.fatal.clone());
         restarts.obeying(&self.commands)
     }
 }

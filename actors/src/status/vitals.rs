@@ -26,7 +26,7 @@ pub enum ActorState {
     /// It failed, and is restarted at once or after a pause.
     BackingOff,
     /// It failed beyond its restart budget: what feeds it waits.
-    Escalated,
+    OverBudget,
     /// It gets one thing at a time, to see whether it works again.
     Probing,
     /// A handler's breaker is open: events of different keys fail, or what it needs is away. Nothing is called.
@@ -46,7 +46,7 @@ impl ActorState {
         Self::Starting,
         Self::Running,
         Self::BackingOff,
-        Self::Escalated,
+        Self::OverBudget,
         Self::Probing,
         Self::BreakerOpen,
         Self::BreakerHalfOpen,
@@ -61,7 +61,7 @@ impl ActorState {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::BackingOff => "backing_off",
-            Self::Escalated => "escalated",
+            Self::OverBudget => "over_budget",
             Self::Probing => "probing",
             Self::BreakerOpen => "breaker_open",
             Self::BreakerHalfOpen => "breaker_half_open",

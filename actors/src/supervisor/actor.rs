@@ -136,7 +136,7 @@ mod tests {
     use actix::{AsyncContext as _, Handler, Message};
 
     use super::*;
-    use crate::escalation::Escalation;
+    use crate::fatal::Fatal;
     use crate::journal::Journal;
     use crate::status::{ActorState, Vitals};
     use crate::supervisor::{Commands, Requester};
@@ -262,15 +262,15 @@ mod tests {
     struct World {
         address: Addr<Counts>,
         vitals: Arc<Vitals>,
-        escalation: Escalation,
+        fatal: Fatal,
         begun: Rc<Cell<u32>>,
     }
 
     fn world(policy: RestartPolicy) -> World {
         let vitals = Arc::new(Vitals::new("counts".to_owned(), policy.window));
-        let (escalation, falls, begun) = (Escalation::default(), Rc::new(Cell::new((In::Nothing, 0))), Rc::default());
-        let restarts = Restarts::new(Arc::clone(&vitals), policy, Journal::new("test"), escalation.clone());
-        World { address: supervise(Counts::fresh(&falls, &begun), restarts), vitals, escalation, begun }
+        let (fatal, falls, begun) = (Fatal::default(), Rc::new(Cell::new((In::Nothing, 0))), Rc::default());
+        let restarts = Restarts::new(Arc::clone(&vitals), policy, Journal::new("test"), fatal.clone());
+        World { address: supervise(Counts::fresh(&falls, &begun), restarts), vitals, fatal, begun }
     }
 
     async fn until(mut reached: impl FnMut() -> bool) {
@@ -319,7 +319,7 @@ mod tests {
             let (journal, falls) = (Journal::new("test"), Rc::new(Cell::new((In::Nothing, 0))));
             let vitals = Arc::new(Vitals::new("counts".to_owned(), QUICK.window));
             let commands = Commands::new(journal.clone());
-            let restarts = Restarts::new(Arc::clone(&vitals), QUICK, journal, Escalation::default()).obeying(&commands);
+            let restarts = Restarts::new(Arc::clone(&vitals), QUICK, journal, Fatal::default()).obeying(&commands);
             let address = supervise(Counts::fresh(&falls, &Rc::default()), restarts);
             let give = |verb| commands.give(&vitals, verb, Requester { address: None, name: None }).map(drop);
             assert_eq!(address.send(Tell).await, Ok(1));
@@ -341,14 +341,14 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_always_fails_backs_off_escalates_and_is_given_up_with_its_mailbox_kept() {
+    fn a_start_that_always_fails_backs_off_is_probed_and_is_given_up_with_its_mailbox_kept() {
         actix::System::new().block_on(async {
-            let World { address, vitals, escalation, begun } = world(QUICK);
+            let World { address, vitals, fatal, begun } = world(QUICK);
             let _ = address.send(Fall(In::Started, u32::MAX)).await;
             let waits = address.send(Tell);
-            let cause = escalation.wait().await;
+            let cause = fatal.wait().await;
             assert!(cause.message.starts_with("counts does not come back: panicked at"), "{}", cause.message);
-            assert_eq!((vitals.state(), cause.exit_code), (ActorState::Failed, crate::escalation::EXIT_SOFTWARE));
+            assert_eq!((vitals.state(), cause.exit_code), (ActorState::Failed, crate::fatal::EXIT_SOFTWARE));
             // Five restarts, and two probes; and the start before them.
             assert_eq!((vitals.status().restarts, begun.get()), (5 + 2, 1 + 5 + 2));
             assert!(address.connected());

@@ -91,8 +91,8 @@ mod tests {
 
     #[test]
     fn what_stands_can_be_restarted_or_stopped_and_only_what_an_operator_stopped_can_be_started() {
-        use ActorState::{BackingOff, Escalated, Failed, Probing, Running, Starting, StoppedByOperator};
-        for state in [Running, BackingOff, Escalated, Probing] {
+        use ActorState::{BackingOff, Failed, OverBudget, Probing, Running, Starting, StoppedByOperator};
+        for state in [Running, BackingOff, OverBudget, Probing] {
             let possible = Verb::ALL.map(|verb| verb.refused_in(state).is_none());
             assert_eq!(possible, [true, true, false], "{state:?}");
         }

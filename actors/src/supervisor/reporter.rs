@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 
 use super::{Commands, Order, Orders};
-use crate::escalation::Escalation;
-use crate::journal::{ActorEscalated, ActorFailed, ActorRecovered, Journal};
+use crate::fatal::Fatal;
+use crate::journal::{ActorFailed, ActorOverBudget, ActorRecovered, Journal};
 use crate::status::{ActorState, Vitals};
 use delivery::restart_budget::Verdict;
 
@@ -13,14 +13,14 @@ use delivery::restart_budget::Verdict;
 pub(crate) struct Reporter {
     vitals: Arc<Vitals>,
     journal: Journal,
-    escalation: Escalation,
+    fatal: Fatal,
     /// What operators order it, where it obeys any.
     orders: Option<Orders>,
 }
 
 impl Reporter {
-    pub(crate) fn new(vitals: Arc<Vitals>, journal: Journal, escalation: Escalation) -> Self {
-        Self { vitals, journal, escalation, orders: None }
+    pub(crate) fn new(vitals: Arc<Vitals>, journal: Journal, fatal: Fatal) -> Self {
+        Self { vitals, journal, fatal, orders: None }
     }
 
     /// It obeys what operators order.
@@ -64,22 +64,22 @@ impl Reporter {
                 self.vitals.set_state(ActorState::BackingOff);
             }
             Verdict::Probe { after: pause } => {
-                self.journal.write(ActorEscalated { actor, cause, pause });
-                self.vitals.set_state(ActorState::Escalated);
+                self.journal.write(ActorOverBudget { actor, cause, pause });
+                self.vitals.set_state(ActorState::OverBudget);
             }
             Verdict::GiveUp => {
                 self.vitals.set_state(ActorState::Failed);
-                self.escalation.raise(&format!("{actor} does not come back: {cause}"));
+                self.fatal.raise(&format!("{actor} does not come back: {cause}"));
             }
         }
     }
 
     /// It was made, for the first time or again.
-    pub(crate) fn made(&self, on_trial: bool, again: bool) {
-        self.vitals.made(if on_trial { ActorState::Probing } else { ActorState::Running }, again);
+    pub(crate) fn made(&self, over_budget: bool, again: bool) {
+        self.vitals.made(if over_budget { ActorState::Probing } else { ActorState::Running }, again);
     }
 
-    /// Its failures are forgiven, which ended an escalation.
+    /// Its failures are forgiven, after it was over its budget.
     pub(crate) fn recovered(&self) {
         self.vitals.set_state(ActorState::Running);
         self.journal.write(ActorRecovered { actor: self.vitals.path() });

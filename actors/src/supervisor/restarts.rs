@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Commands, Order, Reporter};
 use crate::catch_panic::Panicked;
-use crate::escalation::Escalation;
+use crate::fatal::Fatal;
 use crate::journal::Journal;
 use crate::status::Vitals;
 use delivery::restart_budget::{RestartBudget, RestartPolicy};
@@ -21,12 +21,8 @@ pub(crate) struct Restarts {
 }
 
 impl Restarts {
-    pub(crate) fn new(vitals: Arc<Vitals>, policy: RestartPolicy, journal: Journal, escalation: Escalation) -> Self {
-        Self {
-            reporter: Reporter::new(vitals, journal, escalation),
-            budget: RestartBudget::new(policy),
-            troubled: None,
-        }
+    pub(crate) fn new(vitals: Arc<Vitals>, policy: RestartPolicy, journal: Journal, fatal: Fatal) -> Self {
+        Self { reporter: Reporter::new(vitals, journal, fatal), budget: RestartBudget::new(policy), troubled: None }
     }
 
     /// It obeys what operators order.
@@ -72,7 +68,7 @@ impl Restarts {
 
     /// It was made.
     pub(crate) fn made(&self, again: bool) {
-        self.reporter.made(self.budget.is_escalated(), again);
+        self.reporter.made(self.budget.is_over_budget(), again);
     }
 
     /// To be called now and then while it works: forgives its failures when it is time.
@@ -105,8 +101,8 @@ mod tests {
     fn failures_are_forgiven_when_something_was_handled_since_and_raised_when_no_probe_helped() {
         let policy = RestartPolicy { max_restarts: 1, max_probes: 1, ..RestartPolicy::default() };
         let vitals = Arc::new(Vitals::new("one".to_owned(), policy.window));
-        let escalation = Escalation::default();
-        let mut restarts = Restarts::new(Arc::clone(&vitals), policy, Journal::new("test"), escalation.clone());
+        let fatal = Fatal::default();
+        let mut restarts = Restarts::new(Arc::clone(&vitals), policy, Journal::new("test"), fatal.clone());
         for _ in 0..10 {
             assert_eq!(restarts.fell("no", None), Some(Duration::ZERO));
             assert_eq!(vitals.state(), ActorState::BackingOff);
@@ -116,18 +112,18 @@ mod tests {
         for _ in 0..2 {
             restarts.fell("no", None);
         }
-        assert_eq!(vitals.state(), ActorState::Escalated);
+        assert_eq!(vitals.state(), ActorState::OverBudget);
         restarts.made(true);
         assert_eq!(vitals.state(), ActorState::Probing);
         restarts.look();
         assert_eq!(vitals.state(), ActorState::Probing, "nothing was handled");
         vitals.add(1, 0);
         restarts.look();
-        assert_eq!((vitals.state(), escalation.cause().is_none()), (ActorState::Running, true));
+        assert_eq!((vitals.state(), fatal.error().is_none()), (ActorState::Running, true));
         for _ in 0..2 {
             assert!(restarts.fell("no", None).is_some());
         }
         assert_eq!((restarts.fell("at last", None), vitals.state()), (None, ActorState::Failed));
-        assert_eq!(escalation.cause().expect("it was raised").message, "one does not come back: at last");
+        assert_eq!(fatal.error().expect("it was raised").message, "one does not come back: at last");
     }
 }

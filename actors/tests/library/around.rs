@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kafka_actors::escalation::EXIT_SOFTWARE;
+use kafka_actors::fatal::EXIT_SOFTWARE;
 use kafka_actors::status::ActorState;
 use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kafka_actors::escalation::{Cause, EXIT_SOFTWARE};
+use kafka_actors::fatal::{EXIT_SOFTWARE, FatalError};
 use kafka_actors::service::Service;
 use kafka_actors::status::{ActorState, HandlerStatus};
 use kafka_actors::{BatchHandler, Done, Event, Handler, HandlerError, HandlerResult, Route};
@@ -106,7 +106,7 @@ fn a_breaker_that_stays_open_ends_the_service_where_that_is_wanted_and_settles_n
         for number in 0..20 {
             publisher.publish(&step(number)).await;
         }
-        let Cause { message, exit_code, .. } = service.stopped().await;
+        let FatalError { message, exit_code, .. } = service.stopped().await;
         assert_eq!(exit_code, EXIT_SOFTWARE);
         assert!(message.contains("Touchy") && message.contains("breaker.rs:"), "{message}");
         assert!(first(&service).handled == 0 && first(&service).dead_lettered < 5);
@@ -144,7 +144,7 @@ fn a_handler_that_can_never_be_made_ends_the_service_and_one_that_could_be_is_as
         let broker = broker();
         let never = Route::each(TOPIC, |_| -> Touchy { panic!("never") });
         let ends = service(&broker, &QUICK, never);
-        let Cause { message, exit_code, .. } = ends.stopped().await;
+        let FatalError { message, exit_code, .. } = ends.stopped().await;
         assert_eq!(exit_code, EXIT_SOFTWARE);
         assert!(message.contains("Touchy") && message.contains("never"), "{message}");
         ends.stop().await;

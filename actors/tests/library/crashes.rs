@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use kafka_actors::escalation::EXIT_SOFTWARE;
+use kafka_actors::fatal::EXIT_SOFTWARE;
 use kafka_actors::kafka::Broker;
 use kafka_actors::status::ActorState;
 
@@ -57,7 +57,7 @@ fn a_router_that_panics_hands_each_record_on_once_and_in_order_wherever_it_was()
 }
 
 #[test]
-fn a_router_beyond_its_budget_escalates_and_what_waits_for_it_is_handled_once_when_it_is_healed() {
+fn a_router_beyond_its_budget_is_probed_and_what_waits_for_it_is_handled_once_when_it_is_healed() {
     const STEPS: u32 = 200;
     actix::System::new().block_on(async {
         let broker = broker();
@@ -73,7 +73,7 @@ fn a_router_beyond_its_budget_escalates_and_what_waits_for_it_is_handled_once_wh
         for number in 0..STEPS {
             publisher.publish(&step(number)).await;
         }
-        wait_for("its escalation", || router.state() == ActorState::Escalated).await;
+        wait_for("its budget to be used up", || router.state() == ActorState::OverBudget).await;
         let reasons = service.health().readiness().reasons;
         assert!(
             reasons.iter().any(|reason| reason.contains("shard-0/router") && reason.contains("a fault at started"))

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use kafka_actors::escalation::EXIT_CONFIG;
+use kafka_actors::fatal::EXIT_CONFIG;
 use kafka_actors::kafka::{Broker, TopicsError};
 use kafka_actors::{Done, Event, Handler, HandlerResult, Route};
 

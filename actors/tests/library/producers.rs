@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use kafka_actors::escalation::EXIT_SOFTWARE;
 use kafka_actors::event::{Cause, NewEvent};
+use kafka_actors::fatal::EXIT_SOFTWARE;
 use kafka_actors::kafka::{Broker, PublishError};
 use kafka_actors::service::Service;
 use kafka_actors::status::ActorState;
@@ -151,7 +151,7 @@ fn while_there_is_no_client_publishes_wait_and_are_then_acknowledged() {
         let producer = service.health().vitals("producer").unwrap();
         producer.faults().arm("build", u32::MAX);
         service.health().break_producer();
-        wait_for("its escalation", || producer.state() == ActorState::Escalated).await;
+        wait_for("its budget to be used up", || producer.state() == ActorState::OverBudget).await;
         let reasons = service.health().readiness().reasons;
         assert!(reasons.iter().any(|reason| reason.contains("producer has used up its restarts")), "{reasons:?}");
         let publisher = Publisher::new(&broker);

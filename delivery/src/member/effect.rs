@@ -144,7 +144,7 @@ pub enum Told {
         /// What comes now; `None` where the failure does not count.
         verdict: Option<Verdict>,
     },
-    /// It has worked for so long that its failures are forgiven, which ends an escalation.
+    /// It has worked for so long that its failures are forgiven, after it was over its budget.
     Recovered,
     /// An operator stopped it.
     StoppedByOperator,

@@ -112,8 +112,8 @@ impl Member {
 
     /// Whether it failed beyond its budget and has not been forgiven.
     #[must_use]
-    pub fn is_on_trial(&self) -> bool {
-        self.rejoin.is_on_trial()
+    pub fn is_over_budget(&self) -> bool {
+        self.rejoin.is_over_budget()
     }
 
     pub(super) fn turn_outside(&mut self, now: Instant) {

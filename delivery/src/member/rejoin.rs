@@ -172,7 +172,7 @@ impl Rejoin {
         self.order.take()
     }
 
-    /// Failures before this are forgiven, by an operator's order or by time. Gives whether that ended an escalation.
+    /// Failures before this are forgiven, by an operator's order or by time. Gives whether it was over its budget.
     pub(crate) fn forgive(&mut self) -> bool {
         self.failed = None;
         self.attempts = 0;
@@ -180,7 +180,7 @@ impl Rejoin {
     }
 
     /// Forgives failures when there was none for as long as the budget's window: a restart is a rebalance, and costs too
-    /// much to become a habit. Gives whether that ended an escalation.
+    /// much to become a habit. Gives whether it was over its budget.
     pub(crate) fn look(&mut self, now: Instant) -> bool {
         let quiet = self.failed.is_some_and(|at| now.saturating_duration_since(at) >= self.window);
         quiet && self.forgive()
@@ -202,8 +202,8 @@ impl Rejoin {
     }
 
     /// Whether it failed beyond its budget and has not been forgiven.
-    pub(crate) fn is_on_trial(&self) -> bool {
-        self.budget.is_escalated()
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.budget.is_over_budget()
     }
 }
 
@@ -223,7 +223,7 @@ mod tests {
         let failures = [client(), Failure::Panic("no".to_owned()), client(), client(), client()];
         let ends: Vec<bool> =
             failures.iter().map(|failure| rejoin.failed(failure, None, begin, 1.0).end.is_some()).collect();
-        assert!(ends.iter().all(|end| !end) && rejoin.is_on_trial());
+        assert!(ends.iter().all(|end| !end) && rejoin.is_over_budget());
         let last = rejoin.failed(&client(), None, begin, 1.0);
         assert_eq!((last.end, last.attempt, last.verdict), (Some(End::GivenUp), 6, Some(Verdict::GiveUp)));
         assert!(rejoin.is_over());
@@ -236,10 +236,10 @@ mod tests {
         for _ in 0..4 {
             rejoin.failed(&client(), None, begin, 1.0);
         }
-        assert!(rejoin.is_on_trial() && rejoin.opens(begin + POLICY.window / 2));
+        assert!(rejoin.is_over_budget() && rejoin.opens(begin + POLICY.window / 2));
         rejoin.opened();
-        assert!(!rejoin.look(begin + POLICY.window / 2) && rejoin.is_on_trial());
-        assert!(rejoin.look(begin + POLICY.window) && !rejoin.is_on_trial());
+        assert!(!rejoin.look(begin + POLICY.window / 2) && rejoin.is_over_budget());
+        assert!(rejoin.look(begin + POLICY.window) && !rejoin.is_over_budget());
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Consumer {
             Told::StoppedByOperator => self.stopped = true,
             Told::StartedByOperator => self.stopped = false,
             Told::Failed { verdict, .. } => {
-                report.consumer_trials += u64::from(matches!(verdict, Some(Verdict::Probe { .. })));
+                report.consumer_probes += u64::from(matches!(verdict, Some(Verdict::Probe { .. })));
                 step.history.client_failed(self.number, step.now);
             }
             Told::Recovered => step.history.client_forgiven(self.number),

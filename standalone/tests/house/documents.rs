@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kafka_actors::escalation::{EXIT_CONFIG, EXIT_SOFTWARE};
+use kafka_actors::fatal::{EXIT_CONFIG, EXIT_SOFTWARE};
 use kafka_actors::settings::Variable;
 
 use crate::project::{APPS, files, is_known, members, read, root, variables};

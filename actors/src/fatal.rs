@@ -1,4 +1,4 @@
-//! Escalation: an actor or thread that cannot go on says why, once, and the service ends in order and with its own exit code.
+//! Fatal errors: a part that cannot go on says why, once, and the service ends in order and with its own exit code.
 
 use std::error::Error;
 use std::fmt;
@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// Raised by whoever cannot go on, awaited by the service. A clone is the same escalation.
+/// Raised by the part that cannot go on, awaited by the service. A clone is the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Escalation {
+pub struct Fatal {
     raised: CancellationToken,
-    cause: Arc<Mutex<Option<Cause>>>,
+    error: Arc<Mutex<Option<FatalError>>>,
 }
 
 /// Why a service cannot go on. Its `source` is the error that it comes from, where there is one.
 #[derive(Clone, Debug)]
-pub struct Cause {
+pub struct FatalError {
     /// What happened.
     pub message: String,
     /// Exit code for the process: [`EXIT_SOFTWARE`] or [`EXIT_CONFIG`].
@@ -23,13 +23,13 @@ pub struct Cause {
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for FatalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl Error for Cause {
+impl Error for FatalError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
     }
@@ -40,37 +40,37 @@ pub const EXIT_SOFTWARE: u8 = 70;
 /// Exit code when the settings or the cluster's set-up are wrong (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 
-impl Escalation {
-    /// Says why; the first cause is the one that counts.
+impl Fatal {
+    /// Says why; the first error is the one that counts.
     pub fn raise(&self, message: &str) {
         self.raise_with(message, EXIT_SOFTWARE);
     }
 
     /// [`raise`](Self::raise) with an exit code of its own.
     pub fn raise_with(&self, message: &str, exit_code: u8) {
-        self.raise_cause(Cause { message: message.to_owned(), exit_code, source: None });
+        self.keep_first(FatalError { message: message.to_owned(), exit_code, source: None });
     }
 
-    /// [`raise_with`](Self::raise_with) for an error, which is kept as the cause's source.
+    /// [`raise_with`](Self::raise_with) for an error, which is kept as the source.
     pub fn raise_for(&self, error: impl Error + Send + Sync + 'static, exit_code: u8) {
-        self.raise_cause(Cause { message: error.to_string(), exit_code, source: Some(Arc::new(error)) });
+        self.keep_first(FatalError { message: error.to_string(), exit_code, source: Some(Arc::new(error)) });
     }
 
-    fn raise_cause(&self, cause: Cause) {
-        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+    fn keep_first(&self, error: FatalError) {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.raised.cancel();
     }
 
     /// Waits until it is raised. Cancel-safe.
-    pub async fn wait(&self) -> Cause {
+    pub async fn wait(&self) -> FatalError {
         self.raised.cancelled().await;
-        let unknown = || Cause { message: "unknown".to_owned(), exit_code: EXIT_SOFTWARE, source: None };
-        self.cause().unwrap_or_else(unknown)
+        let unknown = || FatalError { message: "unknown".to_owned(), exit_code: EXIT_SOFTWARE, source: None };
+        self.error().unwrap_or_else(unknown)
     }
 
-    /// The cause, where it was raised.
+    /// The error, where it was raised.
     #[must_use]
-    pub fn cause(&self) -> Option<Cause> {
-        self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn error(&self) -> Option<FatalError> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
