@@ -296,7 +296,7 @@ mod tests {
         leaving.drain(PATIENCE, Then::End, begin);
         assert!(leaving.leaves([1].into_iter(), &Facts { in_flight: &|_| 0, said: &|_| true }, false, begin));
         let late = begin + LEAVE_DEADLINE;
-        assert_eq!(leaving.has_left(false, late - Duration::from_millis(1)), None);
+        assert_eq!(leaving.has_left(false, late.checked_sub(Duration::from_millis(1)).unwrap()), None);
         assert_eq!(leaving.has_left(false, late), Some(Then::End));
     }
 
@@ -306,13 +306,13 @@ mod tests {
         leaving.drain(PATIENCE, Then::End, begin);
         let facts = Facts { in_flight: &|_| 1, said: &|_| false };
         let asked = begin + PATIENCE + GROUP_PATIENCE;
-        assert!(!leaving.leaves([1].into_iter(), &facts, true, asked - Duration::from_millis(1)));
+        assert!(!leaving.leaves([1].into_iter(), &facts, true, asked.checked_sub(Duration::from_millis(1)).unwrap()));
         assert!(leaving.leaves([1].into_iter(), &facts, true, asked));
         leaving.revoked(vec![1], asked);
         let late = asked + LEAVE_PATIENCE;
         assert_eq!(leaving.advance(&facts, late), [Next::TimedOut(1), Next::Commit(vec![1])]);
         let gone = begin + PATIENCE + LEAVE_DEADLINE;
-        assert_eq!(leaving.has_left(false, gone - Duration::from_millis(1)), None);
+        assert_eq!(leaving.has_left(false, gone.checked_sub(Duration::from_millis(1)).unwrap()), None);
         assert_eq!(leaving.advance(&facts, gone), [Next::Release(vec![1], false)]);
         assert_eq!(leaving.has_left(false, gone), Some(Then::End));
     }
