@@ -30,23 +30,23 @@ impl fmt::Display for Panicked {
 }
 
 thread_local! {
-    static GUARDED: Cell<u32> = const { Cell::new(0) };
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Counts how deep a thread is inside guards; also down again when one is left by a panic.
+/// Counts how deep a thread is inside `catch_panic`; also down again when one is left by a panic.
 struct Inside;
 
 impl Inside {
     fn enter() -> Self {
-        GUARDED.set(GUARDED.get() + 1);
+        DEPTH.set(DEPTH.get() + 1);
         Self
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        GUARDED.set(GUARDED.get() - 1);
+        DEPTH.set(DEPTH.get() - 1);
     }
 }
 
@@ -80,8 +80,8 @@ pin_project! {
     }
 }
 
-/// Guards a future. After a panic it is not to be polled again. An `async` block drops what it holds while it is polled
-/// for the last time, so that this is caught too; to drop it before its end is not: see [`dropped`].
+/// Catches the panics of a future. After one it must not be polled again. An `async` block drops what it holds while
+/// it is polled for the last time, so that this is caught too; to drop it before its end is not: see [`dropped`].
 pub fn catch_panics_in<F: Future>(future: F) -> CatchPanic<F> {
     CatchPanic { future }
 }
@@ -112,7 +112,7 @@ fn remember_places() {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             // A thread that is ending has no such values any more: then nothing is caught either.
-            if GUARDED.try_with(Cell::get).unwrap_or(0) == 0 {
+            if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
                 return before(info);
             }
             let place = info.location().map(ToString::to_string);
@@ -138,17 +138,17 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_drop_is_caught_too() {
-        struct Falls;
-        impl Drop for Falls {
+        struct Brittle;
+        impl Drop for Brittle {
             fn drop(&mut self) {
-                panic!("in its fall");
+                panic!("when dropped");
             }
         }
-        assert_eq!(dropped(Falls).unwrap_err().message, "in its fall");
+        assert_eq!(dropped(Brittle).unwrap_err().message, "when dropped");
     }
 
     #[test]
-    fn a_future_is_guarded_at_every_poll_and_at_its_end() {
+    fn the_panics_of_a_future_are_caught_at_every_poll_and_at_its_end() {
         let later = catch_panics_in(async {
             tokio::task::yield_now().await;
             panic!("later");

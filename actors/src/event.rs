@@ -66,7 +66,7 @@ pub struct Outgoing {
 
 /// What ties a new event to what set it off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cause {
+pub struct Correlation {
     /// Passed on; where absent the new event's own id begins a correlation.
     pub correlation_id: Option<String>,
     /// Id of the event that caused the new one.
@@ -95,10 +95,10 @@ impl NewEvent {
         source: &str,
         topic: &str,
         event: &E,
-        cause: &Cause,
+        correlation: &Correlation,
     ) -> Result<Self, serde_json::Error> {
         let value = serde_json::to_vec(event)?;
-        Ok(Self::with_id::<E>(Uuid::now_v7().to_string(), source, topic, event.key(), value, cause))
+        Ok(Self::with_id::<E>(Uuid::now_v7().to_string(), source, topic, event.key(), value, correlation))
     }
 
     /// An event that a request triggers, whose value is sent as the caller wrote it: members that the contract
@@ -109,9 +109,9 @@ impl NewEvent {
         topic: &str,
         event: &E,
         value: Vec<u8>,
-        cause: &Cause,
+        correlation: &Correlation,
     ) -> Self {
-        Self::with_id::<E>(Uuid::now_v7().to_string(), source, topic, event.key(), value, cause)
+        Self::with_id::<E>(Uuid::now_v7().to_string(), source, topic, event.key(), value, correlation)
     }
 
     /// An event that another one causes. Its id follows from the cause's id, the topic and the contract, so a
@@ -129,12 +129,12 @@ impl NewEvent {
         let identity = format!("{} {} {topic} {}", cause.source().unwrap_or_default(), cause.id(), E::TYPE);
         let id = Uuid::new_v5(&DERIVED_IDS, identity.as_bytes()).to_string();
         let value = serde_json::to_vec(event)?;
-        let ties = Cause {
+        let correlation = Correlation {
             correlation_id: Some(cause.correlation_id().into_owned()),
             causation_id: Some(cause.id().into_owned()),
             traceparent: cause.traceparent().map(str::to_owned),
         };
-        Ok(Self::with_id::<E>(id, source, topic, event.key(), value, &ties))
+        Ok(Self::with_id::<E>(id, source, topic, event.key(), value, &correlation))
     }
 
     fn with_id<E: Contract>(
@@ -143,9 +143,9 @@ impl NewEvent {
         topic: &str,
         key: Option<String>,
         value: Vec<u8>,
-        cause: &Cause,
+        correlation: &Correlation,
     ) -> Self {
-        let correlation_id = cause.correlation_id.clone().unwrap_or_else(|| id.clone());
+        let correlation_id = correlation.correlation_id.clone().unwrap_or_else(|| id.clone());
         let time = jiff::Timestamp::now();
         let mut headers = vec![
             (header::SPEC_VERSION, "1.0".to_owned()),
@@ -156,8 +156,8 @@ impl NewEvent {
             (header::CONTENT_TYPE, "application/json".to_owned()),
             (header::CORRELATION_ID, correlation_id.clone()),
         ];
-        headers.extend(cause.causation_id.clone().map(|cause| (header::CAUSATION_ID, cause)));
-        headers.extend(cause.traceparent.clone().map(|trace| (header::TRACEPARENT, trace)));
+        headers.extend(correlation.causation_id.clone().map(|cause| (header::CAUSATION_ID, cause)));
+        headers.extend(correlation.traceparent.clone().map(|trace| (header::TRACEPARENT, trace)));
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))).collect();
         Self {
             id,

@@ -48,7 +48,7 @@
 //! }
 //! ```
 //!
-//! # The rooms, from the top down
+//! # The modules, from the top down
 //!
 //! Each imports only from those below it; a test reads that.
 //!
@@ -58,9 +58,9 @@
 //! - `supervisor`: it keeps them alive.
 //! - [`inspect`], [`status`]: what was routed, and what is measured.
 //! - [`telemetry`], [`mod@settings`]: the log and the metrics, and the one reader of the environment.
-//! - [`kafka`]: the only room that knows rdkafka.
+//! - [`kafka`]: the only module that knows rdkafka.
 //! - [`journal`]: every observable thing, its log line and its metric.
-//! - [`dead_letter`], [`event`], [`fatal`], [`catch_panic`], [`record`], [`outcome`]: the words that all of them use.
+//! - [`dead_letter`], [`event`], [`fatal`], [`catch_panic`], [`record`], [`outcome`]: what all of them use.
 //!
 //! What decides is in a crate of its own, `kafka-actors-delivery`, which knows no I/O.
 

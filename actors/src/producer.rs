@@ -140,7 +140,7 @@ impl Producer {
     /// Sends a record as it is; returns once the broker has acknowledged it.
     pub(crate) async fn send(&self, record: Outgoing) -> Result<Delivery, PublishError> {
         self.actor.send(Publish { record, since: Instant::now() }).await.unwrap_or_else(|_| {
-            // The actor fell over it, or its arbiter ended with it in the mailbox or in the client's queue.
+            // The actor panicked over it, or its arbiter ended with it in the mailbox or in the client's queue.
             Err(PublishError::Unknown(PublishCause::Producer("the producer stopped")))
         })
     }

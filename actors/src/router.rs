@@ -39,16 +39,16 @@ pub struct RouterActor {
 #[derive(Clone)]
 pub(crate) struct RouterParts {
     pub(crate) routes: Rc<RouteTable>,
-    /// Batches that the consumer's thread sent and this actor has not taken yet: counted up by whoever sends one.
+    /// Batches that the consumer's thread sent and this actor has not taken yet: counted up by the sender.
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) fatal: Fatal,
-    hand: Rc<RefCell<Hand>>,
+    in_flight: Rc<RefCell<BatchInFlight>>,
 }
 
 /// The batch in flight, and how far its dispatch is. A panic of the router leaves it where it is.
 #[derive(Default)]
-struct Hand {
+struct BatchInFlight {
     /// Not split yet.
     batch: Option<Arc<RecordBatch>>,
     /// What goes to the handlers, until each has taken it.
@@ -69,7 +69,7 @@ pub const MAX_WAITING_BATCHES: usize = 8;
 
 impl RouterParts {
     pub(crate) fn new(routes: RouteTable, waiting: Arc<AtomicUsize>, vitals: Arc<Vitals>, fatal: Fatal) -> Self {
-        Self { routes: Rc::new(routes), waiting, vitals, fatal, hand: Rc::default() }
+        Self { routes: Rc::new(routes), waiting, vitals, fatal, in_flight: Rc::default() }
     }
 
     /// The batch's records by handler, one piece each; records of one topic keep their order.
@@ -102,8 +102,8 @@ impl RouterParts {
     /// Brings the batch in flight to the handlers: each gets its piece once, whatever panics in between. Over when all
     /// have taken theirs.
     fn dispatch(&self, cx: &mut task::Context<'_>) -> Poll<()> {
-        let mut hand = self.hand.borrow_mut();
-        let Hand { batch, pieces } = &mut *hand;
+        let mut in_flight = self.in_flight.borrow_mut();
+        let BatchInFlight { batch, pieces } = &mut *in_flight;
         if let Some(whole) = &*batch {
             self.vitals.passes("dispatch");
             *pieces = self.split(whole);
@@ -128,7 +128,7 @@ impl RouterParts {
         Poll::Ready(())
     }
 
-    /// A handler's actor that fell over a message has kept what was in it; one that is gone has not.
+    /// A handler's actor that panicked over a message has kept what was in it; one that is gone has not.
     fn check(&self, connected: bool, error: MailboxError) {
         if !connected {
             // Its records stay owned: nothing was answered, so nothing is committed past them.
@@ -157,13 +157,13 @@ impl Supervised for RouterActor {
     fn restarting(&mut self, ctx: &mut Self::Context) {
         *self = Self { parts: self.parts.clone() };
         // What waits last is polled first: the rest of the batch in flight comes before all else.
-        if self.parts.hand.borrow().is_full() {
+        if self.parts.in_flight.borrow().is_full() {
             ctx.wait(Dispatch);
         }
     }
 }
 
-impl Hand {
+impl BatchInFlight {
     fn is_full(&self) -> bool {
         self.batch.is_some() || !self.pieces.is_empty()
     }
@@ -191,7 +191,7 @@ impl Handler<Deliver> for RouterActor {
     fn handle(&mut self, Deliver { batch }: Deliver, ctx: &mut Self::Context) {
         let parts = &self.parts;
         // First of all: from here on it is not lost with a panic.
-        parts.hand.borrow_mut().batch = Some(Arc::new(batch));
+        parts.in_flight.borrow_mut().batch = Some(Arc::new(batch));
         let waiting = parts.waiting.fetch_sub(1, Ordering::Relaxed).saturating_sub(1);
         parts.vitals.set_depth(waiting, 1);
         parts.vitals.passes("deliver");

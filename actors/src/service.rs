@@ -149,7 +149,7 @@ impl ServiceBuilder {
         };
 
         let api = listen_api(&settings, &health, &outlet, &supervise, http)?;
-        let (control, commands) = ConsumerControl::new();
+        let (control, requests) = ConsumerControl::new();
         let management = listen_management(&settings, &health, &inspector, &control)?;
         journal.write(Started { api: api.address, management: management.address, brokers: &health.brokers });
 
@@ -189,7 +189,7 @@ impl ServiceBuilder {
             handlers,
             answered,
             lease,
-            commands,
+            requests,
             pool,
             outlet: outlet.clone(),
             supervision: ShardSupervision::of(&supervise),

@@ -4,13 +4,13 @@
 mod actor;
 mod commands;
 mod heartbeat;
-mod orders;
+mod pending;
 mod reporter;
 mod restarts;
 
 pub(crate) use actor::supervise;
 pub(crate) use commands::{Commands, Requester};
 pub(crate) use heartbeat::Heartbeats;
-pub(crate) use orders::{Order, Orders, Report, Verb};
+pub(crate) use pending::{PendingCommand, PendingCommands, Report, Verb};
 pub(crate) use reporter::Reporter;
 pub(crate) use restarts::{Restarts, random, random_u64};

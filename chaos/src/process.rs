@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Between two looks at whether it has ended.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A child of ours. It is killed when this is dropped.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Process {
             if status.is_some() || Instant::now() >= until {
                 return Ok(status);
             }
-            std::thread::sleep(LOOK_INTERVAL);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }

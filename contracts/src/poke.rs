@@ -31,7 +31,7 @@ impl Chaos {
     /// Does what the event says, before the handler does what it is for. Where the event says nothing, nothing happens.
     ///
     /// # Errors
-    /// Transient where an attempt is to fail. Permanent where the word is none of those above: whoever mistyped it is told.
+    /// Transient where an attempt should fail. Permanent where the word is none of those above: a mistyped one is told.
     ///
     /// # Panics
     /// Where the event says so.

@@ -14,7 +14,7 @@ pub struct Lease {
     origin: Instant,
     /// Nanoseconds after `origin`.
     until: AtomicU64,
-    /// How often the standing of an assignment changed.
+    /// How often an assignment was closed or ended.
     changes: AtomicU64,
     /// Workers to wake at the next change. Locked at a change and when a worker goes to sleep.
     waiting: Mutex<Vec<Waker>>,
@@ -61,8 +61,8 @@ impl Lease {
         now_ns < self.until.load(Ordering::Acquire)
     }
 
-    /// Assignments were closed or ended. Called after that and before the lease is renewed, so that whoever finds the lease
-    /// renewed finds the change too.
+    /// Assignments were closed or ended. Called after that and before the lease is renewed, so that a worker that
+    /// finds the lease renewed finds the change too.
     pub fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);
         self.wake();

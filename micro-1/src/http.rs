@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use contracts::{OtherEvent, UserEvent, topic};
 use garde::Validate;
-use kafka_actors::http::{Body, Problem, Published, Publisher, cause_of, get, post, status_of, topic_problem};
+use kafka_actors::http::{Body, Problem, Published, Publisher, correlation_of, get, post, status_of, topic_problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,11 +48,11 @@ async fn send_to_micro_2(
     publisher: web::Data<Publisher>,
 ) -> Result<web::Json<Sent>, Problem> {
     let SendToMicro2 { message, topic } = body.read()?;
-    let cause = cause_of(&request)?;
+    let correlation = correlation_of(&request)?;
     let topic = topic.as_deref().unwrap_or(topic::MICRO_1_EVENTS);
     let data = match topic {
-        topic::USER_EVENTS => publisher.publish::<UserEvent>(topic, message, "/message", &cause).await?,
-        topic::MICRO_1_EVENTS => publisher.publish::<OtherEvent>(topic, message, "/message", &cause).await?,
+        topic::USER_EVENTS => publisher.publish::<UserEvent>(topic, message, "/message", &correlation).await?,
+        topic::MICRO_1_EVENTS => publisher.publish::<OtherEvent>(topic, message, "/message", &correlation).await?,
         other => return Err(topic_problem(other, &ALLOWED, &topic::ALL)),
     };
     Ok(web::Json(Sent { success: true, message: format!("Event sent to {topic}"), data }))

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use contracts::{Notification, OtherEvent, UserEvent, topic};
 use garde::Validate;
-use kafka_actors::http::{Body, Problem, Published, Publisher, cause_of, get, post, status_of, topic_problem};
+use kafka_actors::http::{Body, Problem, Published, Publisher, correlation_of, get, post, status_of, topic_problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,13 +35,13 @@ struct Send {
 
 async fn send(request: HttpRequest, body: Body, publisher: web::Data<Publisher>) -> Result<web::Json<Sent>, Problem> {
     let Send { topic, message } = body.read()?;
-    let cause = cause_of(&request)?;
+    let correlation = correlation_of(&request)?;
     let (at, name) = ("/message", topic.as_str());
     let data = match name {
-        topic::USER_EVENTS => publisher.publish::<UserEvent>(name, message, at, &cause).await?,
-        topic::NOTIFICATION_EVENTS => publisher.publish::<Notification>(name, message, at, &cause).await?,
+        topic::USER_EVENTS => publisher.publish::<UserEvent>(name, message, at, &correlation).await?,
+        topic::NOTIFICATION_EVENTS => publisher.publish::<Notification>(name, message, at, &correlation).await?,
         topic::MICRO_1_EVENTS | topic::MICRO_2_EVENTS => {
-            publisher.publish::<OtherEvent>(name, message, at, &cause).await?
+            publisher.publish::<OtherEvent>(name, message, at, &correlation).await?
         }
         other => return Err(topic_problem(other, &topic::ALL, &[])),
     };
@@ -54,8 +54,8 @@ async fn send_notification(
     Body(message): Body,
     publisher: web::Data<Publisher>,
 ) -> Result<web::Json<Sent>, Problem> {
-    let cause = cause_of(&request)?;
+    let correlation = correlation_of(&request)?;
     let topic = topic::NOTIFICATION_EVENTS;
-    let data = publisher.publish::<Notification>(topic, message, "", &cause).await?;
+    let data = publisher.publish::<Notification>(topic, message, "", &correlation).await?;
     Ok(web::Json(Sent { success: true, message: format!("Notification sent to {topic}"), data }))
 }

@@ -10,7 +10,7 @@ impl Handler for OtherEventsActor {
     type Event = OtherEvent;
 
     async fn handle(&self, _: &Event<OtherEvent>) -> HandlerResult {
-        // The guard around this has validated it, and writes its journal line.
+        // The library has validated it, and writes its journal line.
         Ok(Done::Handled)
     }
 }

@@ -149,7 +149,7 @@ impl ConsumerThread {
                 journal.write(ConsumerRestarted { error: &cause, attempt });
                 match verdict {
                     Some(verdict) => self.parts.reporter.failed(verdict, &cause, place),
-                    None => self.parts.reporter.vitals().fell(cause, place),
+                    None => self.parts.reporter.vitals().failed(cause, place),
                 }
             }
             Told::Recovered => self.parts.reporter.recovered(),

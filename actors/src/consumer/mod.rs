@@ -21,7 +21,7 @@ use crate::kafka::SourceError;
 use crate::status::{ActorState, ConsumerState, Vitals};
 use crate::supervisor::{Restarts, supervise};
 use delivery::member::effect::End;
-pub use parts::{Command, ConsumerConfig, ConsumerControl, ConsumerParts};
+pub use parts::{ConsumerConfig, ConsumerControl, ConsumerParts, ConsumerRequest};
 use thread::ConsumerThread;
 
 /// Owns the thread that polls Kafka. The thread outlives a panic of the actor.
@@ -29,7 +29,7 @@ pub struct KafkaConsumerActor {
     parts: ActorParts,
 }
 
-type ThreadParts = (ConsumerParts, Receiver<Command>);
+type ThreadParts = (ConsumerParts, Receiver<ConsumerRequest>);
 
 /// What goes from an actor that panicked to the next one.
 #[derive(Clone)]
@@ -41,8 +41,8 @@ struct ActorParts {
 
 impl KafkaConsumerActor {
     /// Starts it on the current arbiter: its thread polls from then on, and does what comes by the control.
-    pub(crate) fn start(parts: ConsumerParts, commands: Receiver<Command>, restarts: Restarts) -> Addr<Self> {
-        let thread = Rc::new(Cell::new(Some((parts, commands))));
+    pub(crate) fn start(parts: ConsumerParts, requests: Receiver<ConsumerRequest>, restarts: Restarts) -> Addr<Self> {
+        let thread = Rc::new(Cell::new(Some((parts, requests))));
         let parts = ActorParts { thread, vitals: Arc::clone(restarts.vitals()) };
         supervise(Self { parts }, restarts)
     }
@@ -59,7 +59,7 @@ impl Actor for KafkaConsumerActor {
 
     fn started(&mut self, _: &mut Self::Context) {
         self.parts.vitals.passes("started");
-        let Some((parts, commands)) = self.parts.thread.take() else { return };
+        let Some((parts, requests)) = self.parts.thread.take() else { return };
         let (fatal, journal, board) = (parts.fatal.clone(), parts.journal.clone(), Arc::clone(&parts.board));
         parts.reporter.made(false, false);
         let vitals = Arc::clone(parts.reporter.vitals());
@@ -67,7 +67,7 @@ impl Actor for KafkaConsumerActor {
         let spawned = thread.spawn({
             let fatal = fatal.clone();
             move || {
-                let ended = catch_panic(|| ConsumerThread::run(parts, &commands));
+                let ended = catch_panic(|| ConsumerThread::run(parts, &requests));
                 let (error, exit_code) = match ended {
                     // Who is given up has raised that.
                     Ok(Ok(End::Stopped { .. } | End::GivenUp)) => return,
@@ -78,7 +78,7 @@ impl Actor for KafkaConsumerActor {
                     Err(panicked) => (panicked.to_string(), EXIT_SOFTWARE),
                 };
                 board.set_state(ConsumerState::Failed);
-                vitals.fell(error.clone(), None);
+                vitals.failed(error.clone(), None);
                 vitals.set_state(ActorState::Failed);
                 journal.write(Failed { error: &error });
                 fatal.raise_with(&format!("the consumer failed: {error}"), exit_code);

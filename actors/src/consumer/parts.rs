@@ -81,9 +81,9 @@ impl ConsumerParts {
     }
 }
 
-/// What the consumer's thread is told.
+/// What is asked of the consumer's thread.
 #[derive(Debug)]
-pub enum Command {
+pub enum ConsumerRequest {
     /// Finish what was started, commit, leave the group.
     Drain {
         /// How long to wait for what was started.
@@ -105,35 +105,35 @@ pub enum Command {
 /// Reaches the consumer's thread, also before it has started: it then obeys when it does. A clone reaches the same.
 #[derive(Clone, Debug)]
 pub struct ConsumerControl {
-    commands: Sender<Command>,
+    requests: Sender<ConsumerRequest>,
 }
 
 impl ConsumerControl {
     /// A control, and what the thread takes from it.
     #[must_use]
-    pub fn new() -> (Self, Receiver<Command>) {
-        let (commands, taken) = mpsc::channel();
-        (Self { commands }, taken)
+    pub fn new() -> (Self, Receiver<ConsumerRequest>) {
+        let (requests, taken) = mpsc::channel();
+        (Self { requests }, taken)
     }
 
     /// Has the thread finish what was started for up to `deadline`, commit, and leave the group; waits until it has, or until
-    /// it has ended otherwise. The order is obeyed also when that is not awaited.
+    /// it has ended otherwise. The request is obeyed also when that is not awaited.
     pub(crate) fn drain(&self, deadline: Duration) -> impl Future<Output = ()> + use<> {
         let (done, drained) = oneshot::channel();
         // A thread that ended has nothing to drain; then `done` is dropped and the wait below is over.
-        let _ = self.commands.send(Command::Drain { deadline, done });
+        let _ = self.requests.send(ConsumerRequest::Drain { deadline, done });
         async move {
             let _ = drained.await;
         }
     }
 
     /// Pauses a topic, or ends its pause: for all of its partitions that this member has or gets, until it is told
-    /// otherwise or the process ends. What was read before is handled. The order is obeyed also when the answer, the
+    /// otherwise or the process ends. What was read before is handled. The request is obeyed also when the answer, the
     /// number of partitions that the member has of it, is not awaited; there is none from a thread that has ended.
     pub fn pause_topic(&self, topic: &str, paused: bool) -> impl Future<Output = Option<usize>> + use<> {
         let (done, told) = oneshot::channel();
         // A thread that ended reads nothing; then `done` is dropped and the wait is over.
-        let _ = self.commands.send(Command::PauseTopic { topic: topic.to_owned(), paused, done });
+        let _ = self.requests.send(ConsumerRequest::PauseTopic { topic: topic.to_owned(), paused, done });
         async move { told.await.ok() }
     }
 }

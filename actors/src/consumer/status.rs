@@ -1,24 +1,24 @@
-//! What is told of the consumer to status requests, and what does it tell its member of its surroundings?
+//! What is told of the consumer to status requests, and what does its member learn of the rest of the service?
 
 use super::thread::ConsumerThread;
 use crate::journal::PausedPartitions;
 use crate::status::{ActorState, ConsumerState, ConsumerStatus, PartitionStatus, StallStatus};
 use delivery::member::effect::End;
 use delivery::member::hold::PauseCause;
-use delivery::member::stall::{HandlerView, Stall, Surroundings};
-use delivery::member::standing::{MemberState, Standing};
+use delivery::member::stall::{HandlerView, Stall, StallContext};
+use delivery::member::status::{MemberState, PartitionView};
 use delivery::partition::TopicPartition;
 
 impl ConsumerThread {
     /// What the member cannot see by itself.
-    pub(super) fn surroundings(&self) -> Surroundings {
+    pub(super) fn stall_context(&self) -> StallContext {
         let turns = !self.parts.heartbeats.stuck().iter().any(|(arbiter, _)| arbiter == self.parts.arbiter);
         let handlers = self.parts.routes.iter().map(|(topic, _, counters)| HandlerView {
             topic: topic.clone(),
             turns,
             slow: counters.slow_calls(),
         });
-        Surroundings {
+        StallContext {
             reachable: self.reachable.is_some_and(|(_, reachable)| reachable),
             stopped: self.parts.needed.iter().any(|actor| actor.state() == ActorState::StoppedByOperator),
             handlers: handlers.collect(),
@@ -33,10 +33,10 @@ impl ConsumerThread {
     pub(super) fn write_status(&mut self, end: Option<&End>) {
         self.parts.reporter.vitals().set_depth(self.batch.len(), self.member.in_flight());
         for cause in PauseCause::ALL {
-            let count = self.member.standings().filter(|at| at.paused == Some(cause)).count();
+            let count = self.member.partition_views().filter(|at| at.paused == Some(cause)).count();
             self.parts.journal.write(PausedPartitions { cause: cause.as_str(), count });
         }
-        let partitions: Vec<PartitionStatus> = self.member.standings().map(|at| self.partition(&at)).collect();
+        let partitions: Vec<PartitionStatus> = self.member.partition_views().map(|at| self.partition(&at)).collect();
         let state = match (end, self.member.state()) {
             (Some(End::GivenUp | End::Fenced(_)), _) => ConsumerState::Failed,
             (_, MemberState::Joining) => ConsumerState::Joining,
@@ -54,7 +54,7 @@ impl ConsumerThread {
         self.parts.board.set(self.reachable.map(|(at, _)| at), status);
     }
 
-    fn partition(&self, at: &Standing<'_>) -> PartitionStatus {
+    fn partition(&self, at: &PartitionView<'_>) -> PartitionStatus {
         let stalled = at.stall.map(|Stall { offset, key, why, still }| StallStatus {
             offset: *offset,
             key: key.clone(),

@@ -10,14 +10,14 @@ use actix::dev::SendError;
 use tokio::sync::oneshot;
 
 use super::ingest::{Row, ingest, size};
-use super::parts::{Command, ConsumerParts};
+use super::parts::{ConsumerParts, ConsumerRequest};
 use crate::catch_panic::{Panicked, catch_panic};
 use crate::journal::TopicPaused;
 use crate::kafka::{Notes, Source, SourceError};
 use crate::record::RecordBatch;
 use crate::router::{Deliver, MAX_WAITING_BATCHES};
 use crate::status::ActorState;
-use crate::supervisor::{Order as Ordered, Report, Verb, random, random_u64};
+use crate::supervisor::{PendingCommand, Report, Verb, random, random_u64};
 use delivery::member::effect::{End, Order, OrderId};
 use delivery::member::hold::PauseCause;
 use delivery::member::ingest::{BatchSize, Reading};
@@ -25,26 +25,26 @@ use delivery::member::progress::codec::MAX_METADATA_BYTES;
 use delivery::member::{Failure, Member, MemberConfig};
 use delivery::worker::Appetite;
 
-/// Rebalances, statistics, errors and orders are served so often.
+/// Rebalances, statistics, errors and commands are served so often.
 const EVENTS_INTERVAL: Duration = Duration::from_millis(20);
 /// The wait for answers where nothing is read.
 const ANSWERS_WAIT: Duration = Duration::from_millis(1);
 /// The status is written so often.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
-/// Without a client, commands and orders are looked for so often.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Without a client, requests and commands are taken so often.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) struct ConsumerThread {
     pub(super) parts: ConsumerParts,
     pub(super) member: Member,
-    /// None outside the group.
+    /// None while the member is out of the group.
     pub(super) source: Option<Source>,
     /// None where nothing that is noted would outlive this process.
     pub(super) notes: Option<Notes>,
     pub(super) batch: RecordBatch,
     /// The partition that the last record came from.
     pub(super) row: Option<Row>,
-    /// Orders of operators that have not ended.
+    /// Orders to the member that have not ended.
     pub(super) orders: Vec<(OrderId, Report)>,
     last_order: OrderId,
     /// Told when the member has left.
@@ -61,7 +61,7 @@ pub(super) struct ConsumerThread {
 
 impl ConsumerThread {
     /// Polls until its member has ended, and says how.
-    pub(super) fn run(parts: ConsumerParts, commands: &Receiver<Command>) -> Result<End, SourceError> {
+    pub(super) fn run(parts: ConsumerParts, requests: &Receiver<ConsumerRequest>) -> Result<End, SourceError> {
         let source = parts.open_source()?;
         let notes = Notes::open(&parts.kafka)?;
         let now = Instant::now();
@@ -93,7 +93,7 @@ impl ConsumerThread {
             parts,
         };
         loop {
-            let failure = match catch_panic(|| this.turn(commands)) {
+            let failure = match catch_panic(|| this.turn(requests)) {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.failure()),
                 Err(panicked) => {
@@ -113,17 +113,17 @@ impl ConsumerThread {
         }
     }
 
-    fn turn(&mut self, commands: &Receiver<Command>) -> Result<(), SourceError> {
-        while let Ok(command) = commands.try_recv() {
-            self.obey(command);
+    fn turn(&mut self, requests: &Receiver<ConsumerRequest>) -> Result<(), SourceError> {
+        while let Ok(request) = requests.try_recv() {
+            self.obey(request);
         }
         self.member.turn(Instant::now());
         self.take_answers();
         self.carry_out()?;
-        if self.member.is_inside() { self.turn_inside() } else { self.turn_outside(commands) }
+        if self.member.has_client() { self.turn_with_client() } else { self.turn_without_client(requests) }
     }
 
-    fn turn_inside(&mut self) -> Result<(), SourceError> {
+    fn turn_with_client(&mut self) -> Result<(), SourceError> {
         self.parts.reporter.vitals().passes("turn");
         self.regulate();
         self.carry_out()?;
@@ -140,36 +140,36 @@ impl ConsumerThread {
         self.carry_out()?;
         if now >= self.next_status {
             self.next_status = now + STATUS_INTERVAL;
-            self.member.watch(&self.surroundings(), now);
+            self.member.watch(&self.stall_context(), now);
             self.changed = true;
             self.carry_out()?;
         }
         Ok(())
     }
 
-    fn turn_outside(&mut self, commands: &Receiver<Command>) -> Result<(), SourceError> {
+    fn turn_without_client(&mut self, requests: &Receiver<ConsumerRequest>) -> Result<(), SourceError> {
         self.obey_operators();
         self.carry_out()?;
-        if self.ended.is_some() || self.member.is_inside() {
+        if self.ended.is_some() || self.member.has_client() {
             return Ok(());
         }
-        match commands.recv_timeout(LOOK_INTERVAL) {
-            Ok(command) => self.obey(command),
+        match requests.recv_timeout(POLL_INTERVAL) {
+            Ok(request) => self.obey(request),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => thread::sleep(LOOK_INTERVAL),
+            Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL_INTERVAL),
         }
         self.carry_out()
     }
 
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Drain { deadline, done } => {
+    fn obey(&mut self, request: ConsumerRequest) {
+        match request {
+            ConsumerRequest::Drain { deadline, done } => {
                 self.draining.push(done);
                 self.member.drain(deadline, Instant::now());
             }
-            Command::PauseTopic { topic, paused, done } => {
+            ConsumerRequest::PauseTopic { topic, paused, done } => {
                 self.member.pause_topic(&topic, PauseCause::Operator, paused);
-                let partitions = self.member.standings().filter(|at| at.topic == topic).count();
+                let partitions = self.member.partition_views().filter(|at| at.topic == topic).count();
                 self.parts.journal.write(TopicPaused { topic: &topic, paused, partitions });
                 // The caller may not have waited.
                 let _ = done.send(partitions);
@@ -181,7 +181,7 @@ impl ConsumerThread {
         if !self.member.obeys() {
             return;
         }
-        let Some(Ordered { verb, report }) = self.parts.reporter.order() else { return };
+        let Some(PendingCommand { verb, report }) = self.parts.reporter.try_next_command() else { return };
         self.last_order += 1;
         self.orders.push((self.last_order, report));
         let order = match verb {

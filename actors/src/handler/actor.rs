@@ -24,7 +24,7 @@ use crate::journal::Journal;
 use crate::producer::Producer;
 use crate::record::{BatchPool, RecordBatch};
 use crate::status::HandlerCounters;
-use crate::supervisor::{Commands, Orders, Report, Restarts, random_u64, supervise};
+use crate::supervisor::{Commands, PendingCommands, Report, Restarts, random_u64, supervise};
 use delivery::answer::Answers;
 use delivery::lease::Lease;
 use delivery::outcome::Outcome;
@@ -75,7 +75,7 @@ pub(crate) struct HandlerActor<I: Invoke> {
     pub(super) letters: Letters,
     /// Rings when the worker has something to do.
     pub(super) alarm: Option<(Instant, Pin<Box<Sleep>>)>,
-    pub(super) orders: Orders,
+    pub(super) commands: PendingCommands,
     /// Is told when a handler that is stopped has no call in flight any more.
     pub(super) stopping: Option<Report>,
     pub(super) last_panic: Option<Panicked>,
@@ -105,7 +105,7 @@ impl<I: Invoke> HandlerActor<I> {
             name,
             restart,
             worker: Worker::new(policy, Arc::clone(&context.lease), share.limit(), random_u64()),
-            orders: context.commands.obeyed_by(context.counters.vitals()),
+            commands: context.commands.obeyed_by(context.counters.vitals()),
             clock: Clock::start(context.lease.origin()),
             context,
             share,

@@ -16,7 +16,7 @@ use crate::catch_panic::{catch_panic, dropped};
 use crate::event::Event;
 use crate::journal::{ActorFailed, BreakerClosed, BreakerOpened, DeadLetterDelayed, Message, Routed};
 use crate::status::ActorState;
-use crate::supervisor::{Order, Verb};
+use crate::supervisor::{PendingCommand, Verb};
 use delivery::member::stall::SlowCalls;
 use delivery::outcome::{ErrorKind, HandlerError, Outcome};
 use delivery::worker::{CallEnd, CallId, Effect, WorkerState};
@@ -124,13 +124,13 @@ impl<I: Invoke> HandlerActor<I> {
                     let _ = dropped(self.handler.take());
                     if let Some(cause) = panicked {
                         let place = self.last_panic.take().and_then(|panicked| panicked.place);
-                        counters.vitals().fell(cause.clone(), place);
+                        counters.vitals().failed(cause.clone(), place);
                         let pause = Duration::ZERO;
                         journal.write(ActorFailed { actor: counters.vitals().path(), cause: &cause, pause });
                     }
                 }
                 Effect::BreakerOpened { cause, probe_in } => {
-                    counters.vitals().fell(cause.clone(), None);
+                    counters.vitals().failed(cause.clone(), None);
                     journal.write(BreakerOpened { handler: self.name, cause: &cause, probe_in });
                 }
                 Effect::BreakerClosed => journal.write(BreakerClosed { handler: self.name }),
@@ -161,9 +161,9 @@ impl<I: Invoke> HandlerActor<I> {
         }
     }
 
-    /// Does what operators ordered.
+    /// Carries out the commands of operators.
     fn obey(&mut self, cx: &mut task::Context<'_>) {
-        while let Poll::Ready(Some(Order { verb, report })) = self.orders.poll_recv(cx) {
+        while let Poll::Ready(Some(PendingCommand { verb, report })) = self.commands.poll_recv(cx) {
             if let Some(why) = verb.refused_in(self.context.counters.vitals().state()) {
                 report.failed(why);
                 continue;
@@ -286,7 +286,7 @@ impl<I: Invoke> HandlerActor<I> {
     }
 }
 
-/// Decodes inside the guard: a contract's own `Deserialize` or validation may panic.
+/// Decodes inside `catch_panic`: a contract's own `Deserialize` or validation may panic.
 #[inline]
 fn decode<I: Invoke>(entry: &Entry, attempt: u32) -> Result<Event<I::Event>, HandlerError> {
     catch_panic(|| Event::decode(&entry.batch, entry.index, attempt))

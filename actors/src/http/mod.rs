@@ -14,6 +14,6 @@ pub use body::{Body, MAX_BODY_BYTES};
 pub use health::Health;
 pub(crate) use management::management_routes;
 pub use problem::{FieldProblem, Problem, fallbacks, get, post};
-pub use publish::{Published, Publisher, cause_of, topic_problem};
+pub use publish::{Published, Publisher, correlation_of, topic_problem};
 pub use readiness::Readiness;
 pub use status::{health_routes, status_of};

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::problem::{FieldProblem, Problem};
-use crate::event::{Cause, Contract, MAX_IDENTITY_BYTES, NewEvent};
+use crate::event::{Contract, Correlation, MAX_IDENTITY_BYTES, NewEvent};
 use crate::http::check;
 use crate::kafka::PublishError;
 use crate::producer::{Outlet, Producer};
@@ -55,12 +55,12 @@ impl Publisher {
         topic: &str,
         message: Value,
         pointer: &str,
-        cause: &Cause,
+        correlation: &Correlation,
     ) -> Result<Published, Problem> {
         let event: E = check(&message, pointer).map_err(Problem::fields)?;
         let value = serde_json::to_vec(&message)
             .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-        let event = NewEvent::triggered_with_value(self.producer.service(), topic, &event, value, cause);
+        let event = NewEvent::triggered_with_value(self.producer.service(), topic, &event, value, correlation);
         if let Some(why) = self.outlet.hopeless() {
             return Err(not_sent(why));
         }
@@ -90,13 +90,13 @@ fn unknown(id: &str, reason: impl fmt::Display) -> Problem {
     Problem::new(StatusCode::GATEWAY_TIMEOUT, detail)
 }
 
-/// What a request says of its own cause: `x-correlation-id` and `traceparent`.
+/// What a request says of what set it off: `x-correlation-id` and `traceparent`.
 ///
 /// # Errors
 /// 400 where one of them is no short printable text.
-pub fn cause_of(request: &HttpRequest) -> Result<Cause, Problem> {
+pub fn correlation_of(request: &HttpRequest) -> Result<Correlation, Problem> {
     let correlation_id = short_header(request, "x-correlation-id")?;
-    Ok(Cause { correlation_id, causation_id: None, traceparent: short_header(request, "traceparent")? })
+    Ok(Correlation { correlation_id, causation_id: None, traceparent: short_header(request, "traceparent")? })
 }
 
 /// A header that says who or what something is, where the request has it.

@@ -1,4 +1,4 @@
-//! What operators order.
+//! Commands of operators.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The only rooms that know rdkafka: where records come in, where they go out, topics, and the embedded broker.
+//! The only module that knows rdkafka: where records come in, where they go out, topics, and the embedded broker.
 
 mod config;
 mod context;

@@ -64,7 +64,7 @@ impl Stash {
         taken
     }
 
-    /// Sets a record aside where others of its partition are, so that it stays behind them; gives it back where none is.
+    /// Stashes a record where others of its partition are, so that it stays behind them; gives it back where none is.
     pub(super) fn follow(&mut self, message: OwnedMessage) -> Option<OwnedMessage> {
         let from = from(&message);
         let Some(partition) = self.partitions.iter_mut().find(|partition| partition.from == from) else {
@@ -76,7 +76,7 @@ impl Stash {
         None
     }
 
-    /// Sets a record aside as the first of its partition.
+    /// Stashes a record as the first of its partition.
     pub(super) fn begin(&mut self, message: OwnedMessage) {
         self.partitions.push_back(OfPartition { from: from(&message), messages: VecDeque::new() });
         let followed = self.follow(message);

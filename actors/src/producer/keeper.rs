@@ -10,10 +10,10 @@ use super::outlet::{HOPELESS, Outlet, STOPPED, Shared};
 use crate::catch_panic::catch_panic;
 use crate::journal::{Journal, ProducerRebuilt};
 use crate::kafka::{KafkaConfig, KafkaError, Sink, SinkEvent};
-use crate::supervisor::{Order, Report, Restarts, Verb};
+use crate::supervisor::{PendingCommand, Report, Restarts, Verb};
 
 /// What the client did is written into its vitals so often.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// A new client may take so long to reach a broker before records are given to it all the same: it goes on trying.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -32,9 +32,9 @@ struct Keeper {
     down: Option<(Instant, String)>,
     /// There is none until an operator starts it.
     stopped: bool,
-    /// An order that came in a pause.
-    ordered: Option<Order>,
-    /// Is told when the order that is being obeyed is done.
+    /// A command that came in a pause.
+    command: Option<PendingCommand>,
+    /// Is told when the command that is being carried out is done.
     told: Option<Report>,
 }
 
@@ -71,7 +71,7 @@ impl Outlet {
             counted: 0,
             down: None,
             stopped: false,
-            ordered: None,
+            command: None,
             told: None,
         };
         let thread = thread::Builder::new().name("producer-keeper".to_owned());
@@ -88,11 +88,11 @@ impl Keeper {
                 Ok(Turn::GoOn) => Some(Duration::ZERO),
                 Ok(Turn::Ended) => return,
                 Ok(Turn::Failed(cause)) => {
-                    self.order_failed(&cause);
-                    self.restarts.fell(&cause, None)
+                    self.command_failed(&cause);
+                    self.restarts.failed(&cause, None)
                 }
                 Err(panicked) => {
-                    self.order_failed(&panicked.to_string());
+                    self.command_failed(&panicked.to_string());
                     self.restarts.panicked(&panicked)
                 }
             };
@@ -106,29 +106,29 @@ impl Keeper {
         }
     }
 
-    fn order_failed(&mut self, cause: &str) {
+    fn command_failed(&mut self, cause: &str) {
         if let Some(report) = self.told.take() {
             report.failed(cause);
         }
     }
 
-    /// Lets what waits too long go meanwhile. An order ends the pause.
+    /// Lets what waits too long go meanwhile. A command ends the pause.
     fn wait(&mut self, until: Instant) {
-        while self.ordered.is_none()
+        while self.command.is_none()
             && let Some(shared) = self.shared.upgrade()
             && Instant::now() < until
         {
             shared.expire();
             drop(shared);
-            thread::sleep(until.saturating_duration_since(Instant::now()).min(LOOK_INTERVAL));
-            self.ordered = self.restarts.order();
+            thread::sleep(until.saturating_duration_since(Instant::now()).min(POLL_INTERVAL));
+            self.command = self.restarts.try_next_command();
         }
     }
 
     fn turn(&mut self) -> Turn {
         let Some(shared) = self.shared.upgrade() else { return Turn::Ended };
-        if let Some(order) = self.ordered.take().or_else(|| self.restarts.order()) {
-            self.obey(&shared, order);
+        if let Some(command) = self.command.take().or_else(|| self.restarts.try_next_command()) {
+            self.obey(&shared, command);
         }
         if self.stopped {
             // A panic since may have had it shown otherwise.
@@ -138,7 +138,7 @@ impl Keeper {
             return self.rebuild(&shared);
         }
         drop(shared);
-        let event = self.events.recv_timeout(LOOK_INTERVAL);
+        let event = self.events.recv_timeout(POLL_INTERVAL);
         let Some(shared) = self.shared.upgrade() else { return Turn::Ended };
         let fatal = self.count(&shared);
         match event {
@@ -159,7 +159,7 @@ impl Keeper {
     fn count(&mut self, shared: &Shared) -> Option<String> {
         let client = shared.write().client().cloned()?;
         self.count_sent(&client);
-        self.restarts.look();
+        self.restarts.forgive_when_due();
         client.fatal_error()
     }
 
@@ -171,8 +171,8 @@ impl Keeper {
         self.counted = acknowledged;
     }
 
-    /// Begins what an operator ordered; a stop is done by then.
-    fn obey(&mut self, shared: &Shared, Order { verb, report }: Order) {
+    /// Begins what an operator commands; a stop is done at the end of this.
+    fn obey(&mut self, shared: &Shared, PendingCommand { verb, report }: PendingCommand) {
         self.told = Some(report);
         {
             let mut line = shared.write();
@@ -193,7 +193,7 @@ impl Keeper {
                 report.done("what was accepted is answered for; what comes is refused until it is started");
             }
         } else if self.down.is_none() {
-            self.down = Some((Instant::now(), format!("an operator's order to {}", verb.as_str())));
+            self.down = Some((Instant::now(), format!("an operator's command to {}", verb.as_str())));
         }
     }
 
@@ -237,7 +237,7 @@ impl Keeper {
         if let Some(ended) = &ended {
             // One that can still send does so, as long as any of it may be sent at all.
             let until = Instant::now() + self.kafka.delivery_timeout;
-            while ended.fatal_error().is_none() && Instant::now() < until && ended.flush(LOOK_INTERVAL).is_err() {
+            while ended.fatal_error().is_none() && Instant::now() < until && ended.flush(POLL_INTERVAL).is_err() {
                 shared.expire();
             }
             // What brokers may have is answered by them or as unknown.

@@ -8,7 +8,7 @@ use actix::Addr;
 
 use super::route::{Route, SHARD, StartHandler};
 use super::supervision::ShardSupervision;
-use crate::consumer::{Command, ConsumerConfig, ConsumerParts, KafkaConsumerActor};
+use crate::consumer::{ConsumerConfig, ConsumerParts, ConsumerRequest, KafkaConsumerActor};
 use crate::dead_letter;
 use crate::fatal::{EXIT_CONFIG, Fatal};
 use crate::handler::{HandlerContext, InFlight};
@@ -39,7 +39,7 @@ pub(super) struct ConsumerStart {
     pub(super) handlers: Vec<(String, StartHandler, HandlerContext)>,
     pub(super) answered: mpsc::Receiver<Vec<delivery::answer::Answer>>,
     pub(super) lease: Arc<Lease>,
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) requests: mpsc::Receiver<ConsumerRequest>,
     pub(super) pool: BatchPool,
     pub(super) outlet: Outlet,
     pub(super) supervision: ShardSupervision,
@@ -50,7 +50,7 @@ pub(super) struct ConsumerStart {
 impl ConsumerStart {
     /// Starts the actors of the shard, from the way out to the way in, as soon as the topics are there.
     pub(super) async fn start(self) -> Option<Addr<KafkaConsumerActor>> {
-        let Self { kafka, settings, topics, subscribed, handlers, answered, lease, commands, .. } = self;
+        let Self { kafka, settings, topics, subscribed, handlers, answered, lease, requests, .. } = self;
         let Self { pool, outlet, supervision, health, journal, .. } = self;
         let fatal = health.fatal.clone();
         wait_for_topics(&kafka, &topics, settings.create_topics, &journal, &fatal).await?;
@@ -93,7 +93,7 @@ impl ConsumerStart {
             needed,
             journal: journal.clone(),
         };
-        Some(KafkaConsumerActor::start(parts, commands, supervision.consumer))
+        Some(KafkaConsumerActor::start(parts, requests, supervision.consumer))
     }
 }
 

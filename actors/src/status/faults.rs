@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Places in an actor's code, and how often it is to panic there.
+/// Places in an actor's code, and how often it should panic there.
 #[derive(Debug, Default)]
 pub struct Faults(Mutex<HashMap<&'static str, u32>>);
 
@@ -13,21 +13,21 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(place, times);
     }
 
-    /// How often it is still to panic there.
+    /// How often it should still panic there.
     #[must_use]
     pub fn left(&self, place: &'static str) -> u32 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(place).copied().unwrap_or(0)
     }
 
     pub(super) fn pass(&self, place: &'static str) {
-        let falls = {
+        let panics = {
             let mut armed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             armed.get_mut(place).is_some_and(|left| {
-                let falls = *left > 0;
+                let panics = *left > 0;
                 *left = left.saturating_sub(1);
-                falls
+                panics
             })
         };
-        assert!(!falls, "a fault at {place}");
+        assert!(!panics, "a fault at {place}");
     }
 }

@@ -159,11 +159,11 @@ impl Vitals {
 
     /// It panicked.
     pub(crate) fn panicked(&self, panicked: &Panicked) {
-        self.fell(panicked.to_string(), panicked.place.clone());
+        self.failed(panicked.to_string(), panicked.place.clone());
     }
 
     /// It cannot go on as it is, for that reason.
-    pub(crate) fn fell(&self, message: String, place: Option<String>) {
+    pub(crate) fn failed(&self, message: String, place: Option<String>) {
         self.past().last_failure = Some(Incident { at: Timestamp::now(), message, place });
     }
 

@@ -1,10 +1,10 @@
 //! An actor under supervision: a panic in it costs a restart with fresh state; its address and its mailbox stay.
 //!
-//! actix's own `Supervisor` does not survive a panic. Here the actor's future is polled inside the guard and told to
+//! actix's own `Supervisor` does not survive a panic. Here the actor's future is polled inside `catch_panic` and told to
 //! restart, which cancels what the actor waited for, asks it for fresh state (`Supervised::restarting`) and starts it
 //! again. The message in flight is gone with the panic: an actor keeps what must not be lost where its next self finds it.
 //!
-//! An operator may stop it: then it is not polled, and whoever feeds it waits at its mailbox.
+//! An operator may stop it: then it is not polled, and what feeds it waits at its mailbox.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use actix::dev::ContextFut;
 use actix::{Actor, Addr, Context, Supervised};
 use tokio::time::{Sleep, sleep};
 
-use super::{Order, Restarts, Verb};
+use super::{PendingCommand, Restarts, Verb};
 use crate::catch_panic::{Panicked, catch_panic, dropped};
 
 /// Starts an actor on the current arbiter, under supervision.
@@ -23,7 +23,14 @@ pub(crate) fn supervise<A: Supervised + Actor<Context = Context<A>>>(actor: A, r
     let future = context.into_future(actor);
     let address = future.address();
     restarts.made(false);
-    actix::spawn(Kept { actor: Some(future), restarts, pause: None, fallen: false, stopped: false, given_up: false });
+    actix::spawn(Kept {
+        actor: Some(future),
+        restarts,
+        pause: None,
+        needs_restart: false,
+        stopped: false,
+        given_up: false,
+    });
     address
 }
 
@@ -34,21 +41,21 @@ struct Kept<A: Actor<Context = Context<A>>> {
     restarts: Restarts,
     /// It is not started again before that is over.
     pause: Option<Pin<Box<Sleep>>>,
-    /// It is to be started again.
-    fallen: bool,
+    /// It has to be started again.
+    needs_restart: bool,
     /// An operator stopped it, and none has started it since.
     stopped: bool,
-    /// It is never started again, whoever wakes it.
+    /// It is never started again, whatever wakes it.
     given_up: bool,
 }
 
 impl<A: Supervised + Actor<Context = Context<A>>> Kept<A> {
-    /// Starts it again where it fell; false where no one has its address any more.
+    /// Starts it again where it has to be; false where no one has its address any more.
     fn revive(&mut self) -> Result<bool, Panicked> {
-        let Some(actor) = self.actor.as_mut().filter(|_| self.fallen) else { return Ok(true) };
+        let Some(actor) = self.actor.as_mut().filter(|_| self.needs_restart) else { return Ok(true) };
         // What it waited for, and its old state, may panic where they are dropped; then it is told once more.
         let restarted = catch_panic(|| actor.restart())?;
-        self.fallen = false;
+        self.needs_restart = false;
         self.restarts.made(true);
         Ok(restarted)
     }
@@ -69,16 +76,16 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
         let this = &mut *self;
         let mut told = None;
         loop {
-            let ordered = this.restarts.ordered(cx);
+            let command = this.restarts.next_command(cx);
             if this.given_up {
-                if let Some(Order { report, .. }) = ordered {
+                if let Some(PendingCommand { report, .. }) = command {
                     report.failed("it does not come back");
                 }
                 return Poll::Pending;
             }
-            if let Some(Order { verb, report }) = ordered {
+            if let Some(PendingCommand { verb, report }) = command {
                 // At once, and with no failure behind it.
-                (this.pause, this.fallen, this.stopped) = (None, true, verb == Verb::Stop);
+                (this.pause, this.needs_restart, this.stopped) = (None, true, verb == Verb::Stop);
                 if this.stopped {
                     this.restarts.stopped();
                     report.done("stopped; what comes for it waits");
@@ -96,21 +103,21 @@ impl<A: Supervised + Actor<Context = Context<A>>> Future for Kept<A> {
             match this.turn(cx) {
                 Ok(Poll::Pending) => {
                     let Some(report) = told.take() else {
-                        this.restarts.look();
+                        this.restarts.forgive_when_due();
                         return Poll::Pending;
                     };
                     report.done("restarted");
                 }
                 Ok(Poll::Ready(())) => return Poll::Ready(()),
                 Err(panicked) => {
-                    this.fallen = true;
+                    this.needs_restart = true;
                     if let Some(report) = told.take() {
-                        report.failed(&format!("it fell, and is restarted again: {panicked}"));
+                        report.failed(&format!("it panicked, and is restarted again: {panicked}"));
                     }
                     match this.restarts.panicked(&panicked) {
                         Some(after) if after.is_zero() => {}
                         Some(after) => this.pause = Some(Box::pin(sleep(after))),
-                        // Its mailbox stays, so that whoever feeds it waits until the service has ended.
+                        // Its mailbox stays, so that what feeds it waits until the service has ended.
                         None => this.given_up = true,
                     }
                 }
@@ -142,7 +149,7 @@ mod tests {
     use crate::supervisor::{Commands, Requester};
     use delivery::restart_budget::RestartPolicy;
 
-    /// Where an actor is to panic.
+    /// Where an actor should panic.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum In {
         Nothing,
@@ -154,34 +161,34 @@ mod tests {
         TheDropOfWhatItWaitsFor,
     }
 
-    /// Counts what it is told; how often it is to panic is shared by all of its selves.
+    /// Counts what it is told; how often it should panic is shared by all of its selves.
     struct Counts {
         told: u32,
-        falls: Rc<Cell<(In, u32)>>,
+        panics: Rc<Cell<(In, u32)>>,
         begun: Rc<Cell<u32>>,
     }
 
     impl Counts {
-        fn fresh(falls: &Rc<Cell<(In, u32)>>, begun: &Rc<Cell<u32>>) -> Self {
-            Self { told: 0, falls: Rc::clone(falls), begun: Rc::clone(begun) }
+        fn fresh(panics: &Rc<Cell<(In, u32)>>, begun: &Rc<Cell<u32>>) -> Self {
+            Self { told: 0, panics: Rc::clone(panics), begun: Rc::clone(begun) }
         }
 
-        fn falls_in(&self, place: In) {
-            falls_in(&self.falls, place);
+        fn panics_in(&self, place: In) {
+            panics_in(&self.panics, place);
         }
     }
 
-    fn falls_in(falls: &Cell<(In, u32)>, place: In) {
-        let (wanted, times) = falls.get();
+    fn panics_in(panics: &Cell<(In, u32)>, place: In) {
+        let (wanted, times) = panics.get();
         if wanted == place && times > 0 {
-            falls.set((wanted, times - 1));
+            panics.set((wanted, times - 1));
             panic!("in {place:?}");
         }
     }
 
     impl Drop for Counts {
         fn drop(&mut self) {
-            self.falls_in(In::ItsOwnDrop);
+            self.panics_in(In::ItsOwnDrop);
         }
     }
 
@@ -190,7 +197,7 @@ mod tests {
 
     impl Drop for Brittle {
         fn drop(&mut self) {
-            falls_in(&self.0, In::TheDropOfWhatItWaitsFor);
+            panics_in(&self.0, In::TheDropOfWhatItWaitsFor);
         }
     }
 
@@ -199,13 +206,13 @@ mod tests {
 
         fn started(&mut self, _: &mut Self::Context) {
             self.begun.set(self.begun.get() + 1);
-            self.falls_in(In::Started);
+            self.panics_in(In::Started);
         }
     }
 
     impl Supervised for Counts {
         fn restarting(&mut self, _: &mut Self::Context) {
-            *self = Self::fresh(&self.falls, &self.begun);
+            *self = Self::fresh(&self.panics, &self.begun);
         }
     }
 
@@ -224,40 +231,40 @@ mod tests {
 
     #[derive(Message)]
     #[rtype(result = "()")]
-    struct Fall(In, u32);
+    struct Panic(In, u32);
 
-    impl Handler<Fall> for Counts {
+    impl Handler<Panic> for Counts {
         type Result = ();
 
-        fn handle(&mut self, Fall(place, times): Fall, ctx: &mut Self::Context) {
-            self.falls.set((place, times));
-            ctx.run_later(Duration::ZERO, |actor, _| actor.falls_in(In::Timer));
+        fn handle(&mut self, Panic(place, times): Panic, ctx: &mut Self::Context) {
+            self.panics.set((place, times));
+            ctx.run_later(Duration::ZERO, |actor, _| actor.panics_in(In::Timer));
             match place {
                 In::Timer | In::Nothing => {}
-                In::Wait => ctx.wait(actix::fut::wrap_future(std::future::ready(())).map_falling()),
+                In::Wait => ctx.wait(actix::fut::wrap_future(std::future::ready(())).map_panicking()),
                 In::TheDropOfWhatItWaitsFor => {
-                    let brittle = Brittle(Rc::clone(&self.falls));
+                    let brittle = Brittle(Rc::clone(&self.panics));
                     let waits = async move {
                         std::future::pending::<()>().await;
                         drop(brittle);
                     };
                     ctx.spawn(actix::fut::wrap_future(waits));
-                    panic!("with something brittle in hand");
+                    panic!("while it waits for something brittle");
                 }
-                In::Message => self.falls_in(In::Message),
+                In::Message => self.panics_in(In::Message),
                 In::Started | In::ItsOwnDrop => panic!("and again in {place:?}"),
             }
         }
     }
 
-    trait MapFalling: actix::fut::ActorFuture<Counts, Output = ()> + Sized {
-        fn map_falling(self) -> impl actix::fut::ActorFuture<Counts, Output = ()> {
+    trait MapPanicking: actix::fut::ActorFuture<Counts, Output = ()> + Sized {
+        fn map_panicking(self) -> impl actix::fut::ActorFuture<Counts, Output = ()> {
             use actix::fut::ActorFutureExt as _;
-            self.map(|(), actor: &mut Counts, _| actor.falls_in(In::Wait))
+            self.map(|(), actor: &mut Counts, _| actor.panics_in(In::Wait))
         }
     }
 
-    impl<F: actix::fut::ActorFuture<Counts, Output = ()>> MapFalling for F {}
+    impl<F: actix::fut::ActorFuture<Counts, Output = ()>> MapPanicking for F {}
 
     struct World {
         address: Addr<Counts>,
@@ -268,9 +275,9 @@ mod tests {
 
     fn world(policy: RestartPolicy) -> World {
         let vitals = Arc::new(Vitals::new("counts".to_owned(), policy.window));
-        let (fatal, falls, begun) = (Fatal::default(), Rc::new(Cell::new((In::Nothing, 0))), Rc::default());
+        let (fatal, panics, begun) = (Fatal::default(), Rc::new(Cell::new((In::Nothing, 0))), Rc::default());
         let restarts = Restarts::new(Arc::clone(&vitals), policy, Journal::new("test"), fatal.clone());
-        World { address: supervise(Counts::fresh(&falls, &begun), restarts), vitals, fatal, begun }
+        World { address: supervise(Counts::fresh(&panics, &begun), restarts), vitals, fatal, begun }
     }
 
     async fn until(mut reached: impl FnMut() -> bool) {
@@ -296,9 +303,9 @@ mod tests {
             for place in places {
                 let World { address, vitals, begun, .. } = world(QUICK);
                 assert_eq!((address.send(Tell).await, address.send(Tell).await), (Ok(1), Ok(2)));
-                let fell = address.send(Fall(place, 1));
+                let panicked = address.send(Panic(place, 1));
                 let more: Vec<_> = (0..3).map(|_| address.send(Tell)).collect();
-                let _ = fell.await;
+                let _ = panicked.await;
                 until(|| vitals.status().restarts > 0).await;
                 for told in more {
                     assert!(told.await.is_ok(), "what was in the mailbox is handled, after {place:?}");
@@ -316,18 +323,18 @@ mod tests {
     #[test]
     fn one_that_an_operator_stopped_takes_nothing_and_goes_on_with_fresh_state_when_one_starts_it() {
         actix::System::new().block_on(async {
-            let (journal, falls) = (Journal::new("test"), Rc::new(Cell::new((In::Nothing, 0))));
+            let (journal, panics) = (Journal::new("test"), Rc::new(Cell::new((In::Nothing, 0))));
             let vitals = Arc::new(Vitals::new("counts".to_owned(), QUICK.window));
             let commands = Commands::new(journal.clone());
             let restarts = Restarts::new(Arc::clone(&vitals), QUICK, journal, Fatal::default()).obeying(&commands);
-            let address = supervise(Counts::fresh(&falls, &Rc::default()), restarts);
+            let address = supervise(Counts::fresh(&panics, &Rc::default()), restarts);
             let give = |verb| commands.give(&vitals, verb, Requester { address: None, name: None }).map(drop);
             assert_eq!(address.send(Tell).await, Ok(1));
             give(Verb::Stop).unwrap();
             until(|| vitals.state() == ActorState::StoppedByOperator).await;
             let waits = address.send(Tell);
             let told = tokio::time::timeout(Duration::from_millis(10), waits).await;
-            assert!(told.is_err(), "whoever feeds it waits");
+            assert!(told.is_err(), "what feeds it waits");
             let [mut one, other] = [(); 2].map(|()| Box::pin(address.send(Tell)));
             assert!(tokio::time::timeout(Duration::from_millis(10), &mut one).await.is_err());
             assert!(give(Verb::Stop).is_err() && give(Verb::Restart).is_err());
@@ -344,7 +351,7 @@ mod tests {
     fn a_start_that_always_fails_backs_off_is_probed_and_is_given_up_with_its_mailbox_kept() {
         actix::System::new().block_on(async {
             let World { address, vitals, fatal, begun } = world(QUICK);
-            let _ = address.send(Fall(In::Started, u32::MAX)).await;
+            let _ = address.send(Panic(In::Started, u32::MAX)).await;
             let waits = address.send(Tell);
             let cause = fatal.wait().await;
             assert!(cause.message.starts_with("counts does not come back: panicked at"), "{}", cause.message);
@@ -353,7 +360,7 @@ mod tests {
             assert_eq!((vitals.status().restarts, begun.get()), (5 + 2, 1 + 5 + 2));
             assert!(address.connected());
             let waits = tokio::time::timeout(Duration::from_millis(10), waits).await;
-            assert!(waits.is_err(), "whoever feeds it waits");
+            assert!(waits.is_err(), "what feeds it waits");
         });
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Order, Orders, Report, Verb};
+use super::{PendingCommand, PendingCommands, Report, Verb};
 use crate::journal::{CommandEnded, CommandGiven, Journal};
 use crate::status::Vitals;
 
@@ -26,13 +26,13 @@ struct Inner {
     history: Mutex<VecDeque<Command>>,
 }
 
-/// Where the orders of an actor go.
+/// Where the commands to an actor go.
 #[derive(Clone)]
 struct Obeys {
     /// To be restarted.
-    restarts: mpsc::Sender<Order>,
+    restarts: mpsc::Sender<PendingCommand>,
     /// To stop, and to start.
-    stops: mpsc::Sender<Order>,
+    stops: mpsc::Sender<PendingCommand>,
 }
 
 /// A command, as it is shown.
@@ -80,15 +80,15 @@ impl Commands {
         Self(Arc::new(Inner { journal, actors: Mutex::default(), history: Mutex::default() }))
     }
 
-    /// From now on that actor finds its orders here.
-    pub(crate) fn obeyed_by(&self, actor: &Vitals) -> Orders {
+    /// From now on that actor finds its commands here.
+    pub(crate) fn obeyed_by(&self, actor: &Vitals) -> PendingCommands {
         // One command at a time is pending to each path, and two paths may lead here.
-        let (sender, orders) = mpsc::channel(2);
+        let (sender, pending) = mpsc::channel(2);
         self.actors().insert(actor.path().to_owned(), Obeys { restarts: sender.clone(), stops: sender });
-        orders
+        pending
     }
 
-    /// Whoever tells `actor` to stop or to start means `other`, which obeys already and has both stand so.
+    /// A stop or start of `actor` goes to `other`, which obeys already, and which stops and starts both.
     pub(crate) fn stops_with(&self, actor: &Vitals, other: &Vitals) {
         let mut actors = self.actors();
         let stops = actors.get(other.path()).map(|obeys| obeys.stops.clone());
@@ -104,7 +104,7 @@ impl Commands {
             return Err(format!("{path}: {why}"));
         }
         let Some(Obeys { restarts, stops }) = self.actors().get(path).cloned() else {
-            return Err(format!("{path}: it obeys nobody"));
+            return Err(format!("{path}: it takes no commands"));
         };
         let sender = if verb == Verb::Restart { restarts } else { stops };
         let id = Uuid::now_v7().to_string();
@@ -137,7 +137,7 @@ impl Commands {
         let (address, name) = (address.as_deref(), name.as_deref());
         self.0.journal.write(CommandGiven { id: &id, actor: path, verb: word, address, name });
         // An actor that is gone does not get it: the report, dropped, tells so.
-        let _ = sender.try_send(Order { verb, report: Report::new(self.clone(), id) });
+        let _ = sender.try_send(PendingCommand { verb, report: Report::new(self.clone(), id) });
         Ok(command)
     }
 
@@ -193,16 +193,16 @@ mod tests {
     fn an_actor_gets_one_command_at_a_time_and_what_became_of_it_is_told() {
         let commands = Commands::new(Journal::new("test"));
         let actor = actor("a");
-        let mut orders = commands.obeyed_by(&actor);
+        let mut pending = commands.obeyed_by(&actor);
         assert_eq!(commands.give(&actor, Verb::Start, by()).unwrap_err(), "a: it is not stopped");
 
         let first = commands.give(&actor, Verb::Restart, by()).unwrap();
         assert!(commands.give(&actor, Verb::Restart, by()).unwrap_err().contains("is pending"));
-        orders.try_recv().unwrap().report.done("well");
+        pending.try_recv().unwrap().report.done("well");
         let second = commands.give(&actor, Verb::Restart, by()).unwrap();
-        // Whoever takes the order and ends tells nothing.
-        drop(orders.try_recv());
-        drop(orders);
+        // An actor that takes the command and ends tells nothing.
+        drop(pending.try_recv());
+        drop(pending);
         let third = commands.give(&actor, Verb::Restart, by()).unwrap();
         let ends = [first, second, third].map(|command| {
             let Command { state, result, error, .. } = commands.find(&command.id).unwrap();
@@ -221,9 +221,9 @@ mod tests {
         commands.give(&one, Verb::Stop, by()).unwrap();
         // One to each path has room, however late they are taken.
         commands.give(&other, Verb::Restart, by()).unwrap();
-        let order = of_other.try_recv().unwrap();
-        assert_eq!((order.verb, of_one.try_recv().is_err()), (Verb::Stop, true));
-        order.report.done("");
+        let command = of_other.try_recv().unwrap();
+        assert_eq!((command.verb, of_one.try_recv().is_err()), (Verb::Stop, true));
+        command.report.done("");
         of_other.try_recv().unwrap().report.done("");
         commands.give(&one, Verb::Restart, by()).unwrap();
         assert_eq!(of_one.try_recv().unwrap().verb, Verb::Restart);
@@ -234,12 +234,12 @@ mod tests {
     fn the_last_hundred_are_remembered_and_one_that_is_pending_is_not_forgotten_for_others() {
         let commands = Commands::new(Journal::new("test"));
         let (slow, quick) = (actor("slow"), actor("quick"));
-        let (_never_read, mut orders) = (commands.obeyed_by(&slow), commands.obeyed_by(&quick));
+        let (_never_read, mut pending_of_quick) = (commands.obeyed_by(&slow), commands.obeyed_by(&quick));
         let pending = commands.give(&slow, Verb::Stop, by()).unwrap().id;
         let ids: Vec<String> = (0..KEPT_COMMANDS + 10)
             .map(|_| {
                 let id = commands.give(&quick, Verb::Restart, by()).unwrap().id;
-                orders.try_recv().unwrap().report.done("");
+                pending_of_quick.try_recv().unwrap().report.done("");
                 id
             })
             .collect();

@@ -39,14 +39,14 @@ impl Heartbeats {
         let known = Arc::new(Known { origin: Instant::now(), heartbeats: Mutex::default() });
         let watched = Arc::downgrade(&known);
         thread::Builder::new().name("arbiter-watch".to_owned()).spawn(move || {
-            let mut looked = Instant::now();
+            let mut checked = Instant::now();
             while let Some(known) = watched.upgrade() {
                 let now = Instant::now();
-                // A process that was frozen has stood still in all of its threads: that is no arbiter's fault.
-                if now.saturating_duration_since(looked) < 2 * INTERVAL {
-                    known.look(now, &journal);
+                // A process that was frozen has not run any of its threads: that is no arbiter's fault.
+                if now.saturating_duration_since(checked) < 2 * INTERVAL {
+                    known.check(now, &journal);
                 }
-                looked = now;
+                checked = now;
                 drop(known);
                 thread::sleep(INTERVAL);
             }
@@ -89,7 +89,7 @@ impl Known {
         heartbeats.iter().filter_map(Weak::upgrade).collect()
     }
 
-    fn look(&self, now: Instant, journal: &Journal) {
+    fn check(&self, now: Instant, journal: &Journal) {
         let heartbeats = self.alive();
         let now = self.ms(now);
         let mut known = heartbeats.iter().filter(|heartbeat| heartbeat.stuck.load(Ordering::Relaxed)).count();
@@ -133,17 +133,17 @@ mod tests {
             heartbeat
         });
         let heartbeats = Heartbeats(Arc::clone(&known));
-        let look = |at_ms: u64| {
-            known.look(origin + Duration::from_millis(at_ms), &Journal::new("test"));
+        let stuck_at = |at_ms: u64| {
+            known.check(origin + Duration::from_millis(at_ms), &Journal::new("test"));
             heartbeats.stuck().into_iter().map(|(arbiter, _)| arbiter).collect::<Vec<_>>()
         };
-        assert!(look(4_999).is_empty());
+        assert!(stuck_at(4_999).is_empty());
         other.last_ms.store(4_999, Ordering::Relaxed);
-        assert_eq!(look(5_000), ["one"]);
+        assert_eq!(stuck_at(5_000), ["one"]);
         one.last_ms.store(5_000, Ordering::Relaxed);
-        assert!(look(5_001).is_empty());
-        assert_eq!(look(10_000), ["one", "other"]);
+        assert!(stuck_at(5_001).is_empty());
+        assert_eq!(stuck_at(10_000), ["one", "other"]);
         drop(one);
-        assert_eq!(look(10_001), ["other"]);
+        assert_eq!(stuck_at(10_001), ["other"]);
     }
 }

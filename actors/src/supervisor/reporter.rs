@@ -1,9 +1,9 @@
-//! What is told of an actor, thread or client that is restarted when it fails, and what do operators order it?
+//! What is told of an actor, thread or client that is restarted when it fails, and which commands do operators give it?
 
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 
-use super::{Commands, Order, Orders};
+use super::{Commands, PendingCommand, PendingCommands};
 use crate::fatal::Fatal;
 use crate::journal::{ActorFailed, ActorOverBudget, ActorRecovered, Journal};
 use crate::status::{ActorState, Vitals};
@@ -14,35 +14,35 @@ pub(crate) struct Reporter {
     vitals: Arc<Vitals>,
     journal: Journal,
     fatal: Fatal,
-    /// What operators order it, where it obeys any.
-    orders: Option<Orders>,
+    /// Commands of operators, where it obeys any.
+    commands: Option<PendingCommands>,
 }
 
 impl Reporter {
     pub(crate) fn new(vitals: Arc<Vitals>, journal: Journal, fatal: Fatal) -> Self {
-        Self { vitals, journal, fatal, orders: None }
+        Self { vitals, journal, fatal, commands: None }
     }
 
-    /// It obeys what operators order.
+    /// It obeys operators.
     pub(crate) fn obeying(mut self, commands: &Commands) -> Self {
-        self.orders = Some(commands.obeyed_by(&self.vitals));
+        self.commands = Some(commands.obeyed_by(&self.vitals));
         self
     }
 
-    /// The next order, if there is one that can be done in its present state.
-    pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Order> {
-        while let Poll::Ready(Some(Order { verb, report })) = self.orders.as_mut()?.poll_recv(cx) {
+    /// The next command, if there is one that can be done in its present state.
+    pub(super) fn next_command(&mut self, cx: &mut task::Context<'_>) -> Option<PendingCommand> {
+        while let Poll::Ready(Some(PendingCommand { verb, report })) = self.commands.as_mut()?.poll_recv(cx) {
             match verb.refused_in(self.vitals.state()) {
                 Some(why) => report.failed(why),
-                None => return Some(Order { verb, report }),
+                None => return Some(PendingCommand { verb, report }),
             }
         }
         None
     }
 
     /// The same for a thread, which looks now and then and is not woken.
-    pub(crate) fn order(&mut self) -> Option<Order> {
-        self.ordered(&mut task::Context::from_waker(Waker::noop()))
+    pub(crate) fn try_next_command(&mut self) -> Option<PendingCommand> {
+        self.next_command(&mut task::Context::from_waker(Waker::noop()))
     }
 
     /// An operator stopped it.
@@ -56,7 +56,7 @@ impl Reporter {
 
     /// It cannot go on as it is, and that was decided about it. Where there is no hope that is raised.
     pub(crate) fn failed(&self, verdict: Verdict, cause: &str, place: Option<String>) {
-        self.vitals.fell(cause.to_owned(), place);
+        self.vitals.failed(cause.to_owned(), place);
         let actor = self.vitals.path();
         match verdict {
             Verdict::Restart { after: pause } => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task;
 use std::time::{Duration, Instant};
 
-use super::{Commands, Order, Reporter};
+use super::{Commands, PendingCommand, Reporter};
 use crate::catch_panic::Panicked;
 use crate::fatal::Fatal;
 use crate::journal::Journal;
@@ -25,22 +25,22 @@ impl Restarts {
         Self { reporter: Reporter::new(vitals, journal, fatal), budget: RestartBudget::new(policy), troubled: None }
     }
 
-    /// It obeys what operators order.
+    /// It obeys operators.
     pub(crate) fn obeying(self, commands: &Commands) -> Self {
         Self { reporter: self.reporter.obeying(commands), ..self }
     }
 
-    /// The next order, if there is one that can be done in its present state. Failures before it are forgiven.
-    pub(super) fn ordered(&mut self, cx: &mut task::Context<'_>) -> Option<Order> {
-        let order = self.reporter.ordered(cx)?;
+    /// The next command, if there is one that can be done in its present state. Failures before it are forgiven.
+    pub(super) fn next_command(&mut self, cx: &mut task::Context<'_>) -> Option<PendingCommand> {
+        let command = self.reporter.next_command(cx)?;
         self.troubled = None;
         self.budget.succeeded();
-        Some(order)
+        Some(command)
     }
 
     /// The same for a thread, which looks now and then and is not woken.
-    pub(crate) fn order(&mut self) -> Option<Order> {
-        self.ordered(&mut task::Context::from_waker(task::Waker::noop()))
+    pub(crate) fn try_next_command(&mut self) -> Option<PendingCommand> {
+        self.next_command(&mut task::Context::from_waker(task::Waker::noop()))
     }
 
     /// An operator stopped it.
@@ -54,12 +54,12 @@ impl Restarts {
 
     /// It panicked: the pause before it is restarted, or `None` where there is no hope; that is raised then.
     pub(crate) fn panicked(&mut self, panicked: &Panicked) -> Option<Duration> {
-        self.fell(&panicked.to_string(), panicked.place.clone())
+        self.failed(&panicked.to_string(), panicked.place.clone())
     }
 
     /// It cannot go on as it is: the same.
-    pub(crate) fn fell(&mut self, cause: &str, place: Option<String>) -> Option<Duration> {
-        self.look();
+    pub(crate) fn failed(&mut self, cause: &str, place: Option<String>) -> Option<Duration> {
+        self.forgive_when_due();
         self.troubled = Some(self.vitals().handled());
         let verdict = self.budget.failed(Instant::now(), random());
         self.reporter.failed(verdict, cause, place);
@@ -72,7 +72,7 @@ impl Restarts {
     }
 
     /// To be called now and then while it works: forgives its failures when it is time.
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn forgive_when_due(&mut self) {
         if self.troubled.is_some_and(|handled| self.vitals().handled() > handled) {
             self.troubled = None;
             if self.budget.succeeded() {
@@ -104,26 +104,26 @@ mod tests {
         let fatal = Fatal::default();
         let mut restarts = Restarts::new(Arc::clone(&vitals), policy, Journal::new("test"), fatal.clone());
         for _ in 0..10 {
-            assert_eq!(restarts.fell("no", None), Some(Duration::ZERO));
+            assert_eq!(restarts.failed("no", None), Some(Duration::ZERO));
             assert_eq!(vitals.state(), ActorState::BackingOff);
             restarts.made(true);
             vitals.add(1, 0);
         }
         for _ in 0..2 {
-            restarts.fell("no", None);
+            restarts.failed("no", None);
         }
         assert_eq!(vitals.state(), ActorState::OverBudget);
         restarts.made(true);
         assert_eq!(vitals.state(), ActorState::Probing);
-        restarts.look();
+        restarts.forgive_when_due();
         assert_eq!(vitals.state(), ActorState::Probing, "nothing was handled");
         vitals.add(1, 0);
-        restarts.look();
+        restarts.forgive_when_due();
         assert_eq!((vitals.state(), fatal.error().is_none()), (ActorState::Running, true));
         for _ in 0..2 {
-            assert!(restarts.fell("no", None).is_some());
+            assert!(restarts.failed("no", None).is_some());
         }
-        assert_eq!((restarts.fell("at last", None), vitals.state()), (None, ActorState::Failed));
+        assert_eq!((restarts.failed("at last", None), vitals.state()), (None, ActorState::Failed));
         assert_eq!(fatal.error().expect("it was raised").message, "one does not come back: at last");
     }
 }

@@ -169,7 +169,7 @@ fn restarts_of_everything_under_load_handle_each_of_ten_thousand_records_once_in
         wait_for("their commit", || service.health().consumer().in_flight == 0).await;
         ledger.assert_each_once_in_order(0..STEPS);
         assert_eq!((router.status().restarts, status().dead_lettered), (4, 0));
-        // The handler itself fell over each hundredth, and was restarted.
+        // The handler itself panicked over each hundredth, and was restarted.
         assert!(around.status().restarts >= 4 + 20, "{}", around.status().restarts);
         for place in ["deliver", "dispatched"] {
             assert_eq!(router.faults().left(place), 0);

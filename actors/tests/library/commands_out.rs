@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web;
 use kafka_actors::Route;
-use kafka_actors::event::Cause;
+use kafka_actors::event::Correlation;
 use kafka_actors::http::{Problem, Publisher as Publishes, post};
 use kafka_actors::kafka::{Broker, PublishError};
 use kafka_actors::service::Service;
@@ -24,7 +24,7 @@ const WORKER: &str = "http-0/producer";
 /// A service that publishes what is posted to it.
 fn posting(broker: &Broker, settings: &[(&str, &str)], routes: impl IntoIterator<Item = Route>) -> Service {
     async fn publish(step: web::Json<Value>, publisher: web::Data<Publishes>) -> Result<web::Json<Value>, Problem> {
-        let published = publisher.publish::<Step>(OUT, step.into_inner(), "", &Cause::default()).await?;
+        let published = publisher.publish::<Step>(OUT, step.into_inner(), "", &Correlation::default()).await?;
         Ok(web::Json(json!(published)))
     }
     let settings: Vec<_> = QUICK.iter().chain(&[("HTTP_WORKERS", "1")]).chain(settings).copied().collect();

@@ -35,9 +35,9 @@ fn a_router_that_panics_hands_each_record_on_once_and_in_order_wherever_it_was()
                     publisher.publish(&step(number)).await;
                     publisher.publish_to("other", &step(number)).await;
                 }
-                // Armed again before that, it would fall once and not twice.
+                // Armed again before that, it would panic once and not twice.
                 let faults = router.faults();
-                wait_for("its fall", || faults.left(place) + faults.left("deliver") == 0).await;
+                wait_for("its panics", || faults.left(place) + faults.left("deliver") == 0).await;
             }
             wait_for("all", || ledger.len() >= STEPS as usize && other.len() >= STEPS as usize).await;
             wait_for("their commit", || service.health().consumer().lag == 0).await;

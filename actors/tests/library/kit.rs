@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_actors::event::{Cause, NewEvent};
+use kafka_actors::event::{Correlation, NewEvent};
 use kafka_actors::journal::Journal;
 use kafka_actors::kafka::{Broker, EmbeddedBroker, KafkaConfig, Sink};
 use kafka_actors::service::Service;
@@ -106,7 +106,7 @@ impl Publisher {
 
     /// The same for another topic.
     pub(crate) async fn publish_to(&self, topic: &str, step: &Step) -> i32 {
-        let event = NewEvent::triggered("test", topic, step, &Cause::default()).unwrap();
+        let event = NewEvent::triggered("test", topic, step, &Correlation::default()).unwrap();
         let (reply, fate) = tokio::sync::oneshot::channel();
         self.0.send(&event.record, reply);
         fate.await.unwrap().unwrap().partition
@@ -118,7 +118,7 @@ impl Publisher {
     pub(crate) async fn publish_all(&self, steps: impl Iterator<Item = Step>) {
         let fates: Vec<_> = steps
             .map(|step| {
-                let event = NewEvent::triggered("test", TOPIC, &step, &Cause::default()).unwrap();
+                let event = NewEvent::triggered("test", TOPIC, &step, &Correlation::default()).unwrap();
                 let (reply, fate) = tokio::sync::oneshot::channel();
                 self.0.send(&event.record, reply);
                 fate

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod around;
-mod blame;
 mod blocked;
 mod breaker;
 mod commands;
@@ -23,3 +22,4 @@ mod producers;
 mod retries;
 mod slow;
 mod stalls;
+mod whose_fault;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use kafka_actors::event::{Cause, NewEvent};
+use kafka_actors::event::{Correlation, NewEvent};
 use kafka_actors::fatal::EXIT_SOFTWARE;
 use kafka_actors::kafka::{Broker, PublishError};
 use kafka_actors::service::Service;
@@ -56,7 +56,8 @@ impl Handler for Forwards {
 
     async fn handle(&self, event: &Event<Step>) -> HandlerResult {
         let step = event.value();
-        let out = NewEvent::triggered("test", &self.2, step, &Cause::default()).map_err(HandlerError::permanent)?;
+        let out =
+            NewEvent::triggered("test", &self.2, step, &Correlation::default()).map_err(HandlerError::permanent)?;
         let fate = self.0.publish(out).await.map(drop);
         self.1.fates.lock().unwrap().insert(step.number, fate);
         Ok(Done::Handled)

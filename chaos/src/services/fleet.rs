@@ -219,7 +219,9 @@ impl<'a> Pair<'a> {
         self.send(one, Signal::TERM)?;
         let name = self.name(one);
         self.story.say(&format!("{name}: SIGTERM"));
-        let Some(mut process) = self.processes[one].take() else { return invalid("a signal to nobody") };
+        let Some(mut process) = self.processes[one].take() else {
+            return invalid("a signal to nobody");
+        };
         match process.ended(STOP_DEADLINE)? {
             Some(status) if status.success() => Ok(began),
             Some(status) => failed(format!("{name} ended with {status}; {}", self.logs[one].display())),

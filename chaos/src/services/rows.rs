@@ -14,7 +14,7 @@ use crate::trouble::Trouble;
 /// Whoever restarts after a crash holds the database for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks of the witness.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A notification that micro-1 keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) struct Row {
 
 /// What the witness saw: at that time no row above that number was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Look {
+pub(crate) struct Observation {
     pub(crate) at_ms: i64,
     pub(crate) last_seq: i64,
 }
@@ -60,21 +60,21 @@ impl Rows {
         Ok(rows.into_iter().map(row).collect())
     }
 
-    /// Looks until it is told to stop. Of looks that saw the same, the last is kept: it says the most.
-    pub(crate) fn watch(mut self, over: &AtomicBool) -> Result<Vec<Look>, Trouble> {
-        let mut looks: Vec<Look> = Vec::new();
+    /// Looks until it is told to stop. Of observations that saw the same, the last is kept: it says the most.
+    pub(crate) fn watch(mut self, over: &AtomicBool) -> Result<Vec<Observation>, Trouble> {
+        let mut observations: Vec<Observation> = Vec::new();
         while !over.load(Ordering::Relaxed) {
-            // Before the look: what it does not see was not there then.
+            // Before it looks: what it does not see was not there then.
             let at_ms = now_ms();
             let last = sqlx::query_scalar::<_, i64>("SELECT coalesce(max(seq), 0) FROM notifications");
             let last_seq = self.runtime.block_on(last.fetch_one(&mut self.connection))?;
-            match looks.last_mut() {
-                Some(look) if look.last_seq == last_seq => look.at_ms = at_ms,
-                _ => looks.push(Look { at_ms, last_seq }),
+            match observations.last_mut() {
+                Some(last) if last.last_seq == last_seq => last.at_ms = at_ms,
+                _ => observations.push(Observation { at_ms, last_seq }),
             }
-            thread::sleep(LOOK_INTERVAL);
+            thread::sleep(POLL_INTERVAL);
         }
-        Ok(looks)
+        Ok(observations)
     }
 }
 

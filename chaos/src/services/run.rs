@@ -27,7 +27,7 @@ const SETTLE_DEADLINE: Duration = Duration::from_mins(2);
 /// Between two pieces of garbage.
 const GARBAGE_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two looks at whether a part of the run has ended.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Does all that is planned; what is left behind.
 pub(crate) fn run(
@@ -54,14 +54,14 @@ pub(crate) fn run(
     let witness = Rows::open(&data_folder(folder))?;
 
     let over = Over::default();
-    let (posts, looks) = thread::scope(|scope| {
+    let (posts, observations) = thread::scope(|scope| {
         let witness = scope.spawn(|| over.unless(witness.watch(&over.all)));
         let posts = suffer_under_load(options, &brokers, [&mut micro_1, &mut micro_2], &doors, &over);
         let posts = posts.and_then(|posts| Ok((posts, settles([&mut micro_1, &mut micro_2], &kcat)?)));
         over.all.store(true, Ordering::Relaxed);
         (posts, ended(witness))
     });
-    let ((posts, settled), looks) = (posts?, looks?);
+    let ((posts, settled), observations) = (posts?, observations?);
     story.say(if settled { "all is handled" } else { "not all is handled, although nothing fails any more" });
     micro_1.stop_both()?;
     micro_2.stop_both()?;
@@ -76,7 +76,7 @@ pub(crate) fn run(
         event_letters: letters(topic::USER_EVENTS)?,
         notification_letters: letters(topic::NOTIFICATION_EVENTS)?,
         rows: rows.all()?,
-        looks,
+        observations,
         groups: read_groups(&kcat)?,
     })
 }
@@ -100,7 +100,7 @@ fn suffer_under_load(
         ];
         over.pause(lasts);
         let until = Instant::now() + lasts;
-        while brokers.story.so_far().kills < MIN_KILLS && Instant::now() < until && over.pause(LOOK_INTERVAL) {}
+        while brokers.story.so_far().kills < MIN_KILLS && Instant::now() < until && over.pause(POLL_INTERVAL) {}
         over.faults.store(true, Ordering::Relaxed);
         let healed = parts.into_iter().try_for_each(ended);
         over.load.store(true, Ordering::Relaxed);
@@ -147,7 +147,7 @@ impl Over {
     fn pause(&self, pause: Duration) -> bool {
         let mut left = pause;
         while !left.is_zero() && !self.faults.load(Ordering::Relaxed) {
-            let part = left.min(LOOK_INTERVAL);
+            let part = left.min(POLL_INTERVAL);
             thread::sleep(part);
             left -= part;
         }

@@ -39,7 +39,7 @@ pub(crate) fn failed<T>(why: impl Into<String>) -> Result<T, Trouble> {
 }
 
 /// Between two looks at something that is waited for.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Looks again and again until there is something; `None` at the deadline.
 pub(crate) fn wait_for<T>(
@@ -54,6 +54,6 @@ pub(crate) fn wait_for<T>(
         if found.is_some() || late {
             return Ok(found);
         }
-        std::thread::sleep(LOOK_INTERVAL);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }

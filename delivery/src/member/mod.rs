@@ -20,7 +20,7 @@ pub mod progress;
 mod rejoin;
 mod settled_before;
 pub mod stall;
-pub mod standing;
+pub mod status;
 #[cfg(test)]
 mod tests;
 
@@ -44,7 +44,7 @@ use self::progress::commits::{self, Commits};
 use self::progress::notes::{self, Notes};
 pub use self::rejoin::Failure;
 use self::rejoin::Rejoin;
-use self::stall::{Change, StallWatch, Surroundings};
+use self::stall::{Change, StallContext, StallWatch};
 use crate::answer::Answer;
 use crate::lease::Lease;
 use crate::partition::TopicPartition;
@@ -121,11 +121,11 @@ impl Member {
 
     /// The driver turns: to be called before all else in each turn.
     pub fn turn(&mut self, now: Instant) {
-        if self.rejoin.look(now) {
+        if self.rejoin.forgive_when_due(now) {
             self.tell(Told::Recovered);
         }
-        if !self.rejoin.is_inside() {
-            return self.turn_outside(now);
+        if !self.rejoin.has_client() {
+            return self.turn_without_client(now);
         }
         match self.membership.turn(now, !self.partitions.is_empty()) {
             Turn::Certain => {}
@@ -144,8 +144,8 @@ impl Member {
 
     /// Whether the member has a client. Without one only [`turn`](Self::turn) and orders count.
     #[must_use]
-    pub fn is_inside(&self) -> bool {
-        self.rejoin.is_inside()
+    pub fn has_client(&self) -> bool {
+        self.rejoin.has_client()
     }
 
     /// Decides which partitions are paused; to be called before each reading, with what the pool of the batches has left.
@@ -177,7 +177,7 @@ impl Member {
     /// What may be read now into a batch of this size; `None` where the driver waits for answers instead.
     #[must_use]
     pub fn reading(&mut self, batch: BatchSize) -> Option<Reading> {
-        if self.leaving.is_draining() || self.membership.is_doubtful() || !self.rejoin.is_inside() {
+        if self.leaving.is_draining() || self.membership.is_doubtful() || !self.rejoin.has_client() {
             return None;
         }
         self.intake.begin();
@@ -308,7 +308,7 @@ impl Member {
 
     /// Time has passed: commits, notes and what leaves go on. To be called in each turn after what the broker said.
     pub fn advance(&mut self, now: Instant) {
-        if !self.rejoin.is_inside() {
+        if !self.rejoin.has_client() {
             return;
         }
         if let Some((number, offsets)) = self.commits.next(&mut self.partitions, now) {
@@ -325,8 +325,8 @@ impl Member {
     }
 
     /// Looks for frontiers that do not move.
-    pub fn watch(&mut self, around: &Surroundings, now: Instant) {
-        let changes = self.stalls.look(&self.partitions, around, now);
+    pub fn watch(&mut self, context: &StallContext, now: Instant) {
+        let changes = self.stalls.check(&self.partitions, context, now);
         self.tell_stalls(changes);
     }
 

@@ -12,7 +12,7 @@ use crate::worker::Appetite;
 impl Member {
     /// The service ends: the member finishes what was started for up to `patience`, commits, and leaves the group.
     pub fn drain(&mut self, patience: Duration, now: Instant) {
-        if self.rejoin.is_inside() {
+        if self.rejoin.has_client() {
             return self.begin_drain(patience, Then::End, now);
         }
         if let Some(overtaken) = self.rejoin.end() {
@@ -29,7 +29,7 @@ impl Member {
 
     /// An operator orders something.
     pub fn order(&mut self, id: OrderId, order: Order, now: Instant) {
-        match (order, self.rejoin.is_inside()) {
+        match (order, self.rejoin.has_client()) {
             (Order::Stop, true) => {
                 self.tell(Told::StoppedByOperator);
                 self.rejoin.forgive();
@@ -58,7 +58,7 @@ impl Member {
     }
 
     /// Pauses a topic for that cause, or ends its pause: for all of its partitions that this member has or gets, also over
-    /// times outside the group.
+    /// times when it is out of the group.
     pub fn pause_topic(&mut self, topic: &str, cause: PauseCause, paused: bool) {
         self.backpressure.pause_topic(topic, cause, paused);
     }
@@ -77,10 +77,10 @@ impl Member {
     /// The member cannot go on as it is, or could not be given another client. What it held is given up: it comes again,
     /// here or elsewhere. `random` is a number in 0..1, for the backoff's jitter.
     pub fn failed(&mut self, failure: &Failure, now: Instant, random: f64) {
-        let inside = self.rejoin.is_inside();
+        let had_client = self.rejoin.has_client();
         let then = self.leaving.forget();
         let failed = self.rejoin.failed(failure, then, now, random);
-        if inside {
+        if had_client {
             // What was to be carried out with the client goes with it.
             self.effects.retain(|effect| matches!(effect, Effect::Tell(_) | Effect::Report(..) | Effect::Status));
             self.let_go();
@@ -116,7 +116,7 @@ impl Member {
         self.rejoin.is_over_budget()
     }
 
-    pub(super) fn turn_outside(&mut self, now: Instant) {
+    pub(super) fn turn_without_client(&mut self, now: Instant) {
         if self.rejoin.stays_out() {
             self.membership.holds_nothing(now);
         }

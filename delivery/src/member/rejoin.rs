@@ -1,4 +1,4 @@
-//! When does a member that cannot go on join its group again, and how is the time outside the group spent?
+//! When does a member that cannot go on join its group again, and how does it spend the time until then?
 //!
 //! An error of the client, a panic of the thread and a client that cannot be made are failures of one restart budget. In all
 //! cases what the member held comes to an end without a last commit, and another client joins after a pause. An operator's
@@ -40,11 +40,11 @@ impl Failure {
 
 /// Where the member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Phase {
     /// It has a client.
-    Inside,
+    WithClient,
     /// It has none, and makes one then; or when an operator starts it.
-    Outside { back: Option<Instant> },
+    WithoutClient { back: Option<Instant> },
     /// It is making one.
     Opening,
     /// It is no more.
@@ -60,7 +60,7 @@ pub(crate) struct Rejoin {
     failed: Option<Instant>,
     /// Failures in a row.
     attempts: u32,
-    place: Place,
+    phase: Phase,
     /// An order to join again that is told when it has, or cannot.
     order: Option<OrderId>,
 }
@@ -81,7 +81,7 @@ impl Rejoin {
     /// With a client, and nothing failed.
     pub(crate) fn new(policy: RestartPolicy) -> Self {
         let (budget, window) = (RestartBudget::new(policy), policy.window);
-        Self { budget, window, failed: None, attempts: 0, place: Place::Inside, order: None }
+        Self { budget, window, failed: None, attempts: 0, phase: Phase::WithClient, order: None }
     }
 
     /// The member failed. `then`: what was to come after a drain that it had begun. `random` is a number in 0..1.
@@ -119,56 +119,56 @@ impl Rejoin {
             (_, _) if pause.is_none() => Some(End::GivenUp),
             _ => None,
         };
-        // Whom an operator has stopped stays out also where the thread panics outside.
+        // Whom an operator has stopped stays out also where the thread panics meanwhile.
         let stays_out = matches!(then, Some(Then::StayOut(_))) || self.stays_out();
         let back = pause.filter(|_| !stays_out).map(|pause| now + pause);
-        self.place = if end.is_some() { Place::Over } else { Place::Outside { back } };
+        self.phase = if end.is_some() { Phase::Over } else { Phase::WithoutClient { back } };
         Failed { verdict, attempt: self.attempts, report, end }
     }
 
     /// The member has left the group on an operator's order.
     pub(crate) fn left(&mut self, then: Then, now: Instant) {
-        self.place = match then {
-            Then::End => Place::Over,
+        self.phase = match then {
+            Then::End => Phase::Over,
             Then::JoinAgain(order) => {
                 self.order = Some(order);
-                Place::Outside { back: Some(now) }
+                Phase::WithoutClient { back: Some(now) }
             }
-            Then::StayOut(_) => Place::Outside { back: is(Sabotage::StopForgotten).then_some(now) },
+            Then::StayOut(_) => Phase::WithoutClient { back: is(Sabotage::StopForgotten).then_some(now) },
         };
     }
 
-    /// An operator has it stay out while it is outside. Gives the order to join again that this overtakes.
+    /// An operator has it stay out while it is out of the group. Gives the order to join again that this overtakes.
     pub(crate) fn stay_out(&mut self) -> Option<OrderId> {
-        self.place = Place::Outside { back: None };
+        self.phase = Phase::WithoutClient { back: None };
         self.order.take()
     }
 
-    /// An operator has it join again while it is outside: at once, and what failed before is forgiven.
+    /// An operator has it join again while it is out of the group: at once, and what failed before is forgiven.
     pub(crate) fn join_now(&mut self, order: OrderId, now: Instant) -> Option<OrderId> {
         self.forgive();
-        self.place = Place::Outside { back: Some(now) };
+        self.phase = Phase::WithoutClient { back: Some(now) };
         self.order.replace(order)
     }
 
-    /// The service ends while it is outside. Gives the order to join again that this overtakes.
+    /// The service ends while it is out of the group. Gives the order to join again that this overtakes.
     pub(crate) fn end(&mut self) -> Option<OrderId> {
-        self.place = Place::Over;
+        self.phase = Phase::Over;
         self.order.take()
     }
 
     /// Whether another client is made now. True once.
     pub(crate) fn opens(&mut self, now: Instant) -> bool {
-        let opens = matches!(self.place, Place::Outside { back: Some(back) } if now >= back);
+        let opens = matches!(self.phase, Phase::WithoutClient { back: Some(back) } if now >= back);
         if opens {
-            self.place = Place::Opening;
+            self.phase = Phase::Opening;
         }
         opens
     }
 
     /// There is another client. Gives the order that is done by it.
     pub(crate) fn opened(&mut self) -> Option<OrderId> {
-        self.place = Place::Inside;
+        self.phase = Phase::WithClient;
         self.order.take()
     }
 
@@ -181,24 +181,24 @@ impl Rejoin {
 
     /// Forgives failures when there was none for as long as the budget's window: a restart is a rebalance, and costs too
     /// much to become a habit. Gives whether it was over its budget.
-    pub(crate) fn look(&mut self, now: Instant) -> bool {
+    pub(crate) fn forgive_when_due(&mut self, now: Instant) -> bool {
         let quiet = self.failed.is_some_and(|at| now.saturating_duration_since(at) >= self.window);
         quiet && self.forgive()
     }
 
     /// Whether it has a client.
-    pub(crate) fn is_inside(&self) -> bool {
-        self.place == Place::Inside
+    pub(crate) fn has_client(&self) -> bool {
+        self.phase == Phase::WithClient
     }
 
-    /// Whether it is outside until an operator starts it.
+    /// Whether it stays out until an operator starts it.
     pub(crate) fn stays_out(&self) -> bool {
-        self.place == Place::Outside { back: None }
+        self.phase == Phase::WithoutClient { back: None }
     }
 
     /// Whether it is no more.
     pub(crate) fn is_over(&self) -> bool {
-        self.place == Place::Over
+        self.phase == Phase::Over
     }
 
     /// Whether it failed beyond its budget and has not been forgiven.
@@ -238,8 +238,8 @@ mod tests {
         }
         assert!(rejoin.is_over_budget() && rejoin.opens(begin + POLICY.window / 2));
         rejoin.opened();
-        assert!(!rejoin.look(begin + POLICY.window / 2) && rejoin.is_over_budget());
-        assert!(rejoin.look(begin + POLICY.window) && !rejoin.is_over_budget());
+        assert!(!rejoin.forgive_when_due(begin + POLICY.window / 2) && rejoin.is_over_budget());
+        assert!(rejoin.forgive_when_due(begin + POLICY.window) && !rejoin.is_over_budget());
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(failed.report.map(|(order, _)| order), Some(4));
         rejoin.left(Then::StayOut(5), begin);
         assert!(rejoin.stays_out());
-        rejoin.failed(&Failure::Panic("outside".to_owned()), None, begin, 0.5);
+        rejoin.failed(&Failure::Panic("meanwhile".to_owned()), None, begin, 0.5);
         assert!(rejoin.stays_out());
     }
 }

@@ -39,7 +39,7 @@ pub struct SlowCalls {
 
 /// What a member cannot see by itself of what its records go through.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct StallContext {
     /// Whether a broker is reached. Without one nothing can come: that is told already.
     pub reachable: bool,
     /// Whether an operator stopped something that all records go through: then frontiers do not move by his will.
@@ -94,8 +94,8 @@ struct Still {
 }
 
 impl StallWatch {
-    /// Looks at all partitions, and gives what has changed.
-    pub(crate) fn look(&mut self, partitions: &Partitions, around: &Surroundings, now: Instant) -> Vec<Change> {
+    /// Checks all partitions, and gives what has changed.
+    pub(crate) fn check(&mut self, partitions: &Partitions, context: &StallContext, now: Instant) -> Vec<Change> {
         self.still.retain(|slot, _| partitions.get(*slot).is_some());
         let mut stalls = BTreeMap::new();
         for (assigned, measured) in partitions.with_measured() {
@@ -103,14 +103,14 @@ impl StallWatch {
             let position = assigned.frontier.position();
             let fresh = Still { epoch, position, since: now };
             let still = self.still.entry(slot).or_insert(fresh);
-            if still.epoch != epoch || still.position != position || is_well(assigned, measured, around) {
+            if still.epoch != epoch || still.position != position || is_well(assigned, measured, context) {
                 *still = fresh;
             }
             let still_for = now.saturating_duration_since(still.since);
             if still_for < STALL_AFTER {
                 continue;
             }
-            match waits_for(assigned, around) {
+            match waits_for(assigned, context) {
                 Some((why, key)) => {
                     let Some(offset) = position else { continue };
                     stalls.insert(slot, Stall { offset, key, why, still: still_for });
@@ -153,21 +153,21 @@ impl StallWatch {
 }
 
 /// Whether a frontier has nothing to do, or a good reason not to move.
-fn is_well(assigned: &Assigned, measured: Measured, around: &Surroundings) -> bool {
+fn is_well(assigned: &Assigned, measured: Measured, context: &StallContext) -> bool {
     let in_flight = assigned.in_flight() > 0;
     let unread = measured.high_watermark.zip(assigned.frontier.position()).is_some_and(|(high, at)| high > at);
     let leaving = !assigned.assignment.is_open();
-    let nothing_comes = !around.reachable || assigned.hold.paused().is_some();
-    leaving || around.stopped || (!in_flight && (!unread || nothing_comes))
+    let nothing_comes = !context.reachable || assigned.hold.paused().is_some();
+    leaving || context.stopped || (!in_flight && (!unread || nothing_comes))
 }
 
 /// What a frontier that has not moved for too long waits for, with its record's key where that is known; `None` where it
 /// waits for a good reason.
-fn waits_for(assigned: &Assigned, around: &Surroundings) -> Option<(&'static str, Option<String>)> {
+fn waits_for(assigned: &Assigned, context: &StallContext) -> Option<(&'static str, Option<String>)> {
     if assigned.in_flight() == 0 {
         return Some(("nothing comes from the broker", None));
     }
-    let handler = around.handlers.iter().find(|handler| *handler.topic == *assigned.assignment.topic)?;
+    let handler = context.handlers.iter().find(|handler| *handler.topic == *assigned.assignment.topic)?;
     if !handler.turns {
         return Some(("its handler's thread does not turn", None));
     }
@@ -187,13 +187,13 @@ mod tests {
     use super::*;
     use crate::partition::TopicPartition;
 
-    /// A partition with one record in flight at offset 42, and what is around it.
-    fn stuck() -> (Partitions, Surroundings) {
+    /// A partition with one record in flight at offset 42, and what else its member knows.
+    fn stuck() -> (Partitions, StallContext) {
         let mut partitions = Partitions::default();
         let (slot, _) = partitions.assign("t", 0);
         let _ = partitions.get_mut(slot).unwrap().frontier.track(42, 1);
         let handler = HandlerView { topic: "t".to_owned(), turns: true, slow: SlowCalls::default() };
-        (partitions, Surroundings { reachable: true, stopped: false, handlers: vec![handler] })
+        (partitions, StallContext { reachable: true, stopped: false, handlers: vec![handler] })
     }
 
     fn call(partitions: &Partitions, offset: i64, since: Instant) -> SlowCall {
@@ -202,64 +202,64 @@ mod tests {
     }
 
     /// What is named after the time.
-    fn named(partitions: &Partitions, around: &Surroundings) -> Option<(&'static str, Option<String>)> {
+    fn named(partitions: &Partitions, context: &StallContext) -> Option<(&'static str, Option<String>)> {
         let begin = Instant::now();
         let mut watch = StallWatch::default();
-        assert_eq!(watch.look(partitions, around, begin), []);
-        assert_eq!(watch.look(partitions, around, begin + STALL_AFTER / 2), []);
-        watch.look(partitions, around, begin + STALL_AFTER);
+        assert_eq!(watch.check(partitions, context, begin), []);
+        assert_eq!(watch.check(partitions, context, begin + STALL_AFTER / 2), []);
+        watch.check(partitions, context, begin + STALL_AFTER);
         watch.of(0).map(|stall| (stall.why, stall.key.clone()))
     }
 
     #[test]
     fn a_frontier_that_stands_still_with_something_to_do_is_named_until_it_moves() {
-        let (mut partitions, mut around) = stuck();
+        let (mut partitions, mut context) = stuck();
         let (begin, mut watch) = (Instant::now(), StallWatch::default());
-        around.handlers[0].slow.calls = vec![call(&partitions, 42, begin)];
-        assert_eq!(watch.look(&partitions, &around, begin), []);
-        let changes = watch.look(&partitions, &around, begin + STALL_AFTER);
+        context.handlers[0].slow.calls = vec![call(&partitions, 42, begin)];
+        assert_eq!(watch.check(&partitions, &context, begin), []);
+        let changes = watch.check(&partitions, &context, begin + STALL_AFTER);
         assert!(matches!(&changes[..], [Change::Begun(0, stall)] if stall.still == STALL_AFTER), "{changes:?}");
-        assert_eq!(watch.look(&partitions, &around, begin + STALL_AFTER), [], "told once");
+        assert_eq!(watch.check(&partitions, &context, begin + STALL_AFTER), [], "told once");
         let _ = partitions.get_mut(0).unwrap().frontier.track(43, 1);
         partitions.get_mut(0).unwrap().frontier.settle(42);
-        assert_eq!(watch.look(&partitions, &around, begin + STALL_AFTER), [Change::Over(0, 42)]);
+        assert_eq!(watch.check(&partitions, &context, begin + STALL_AFTER), [Change::Over(0, 42)]);
         assert_eq!(watch.count(), 0);
     }
 
     #[test]
     fn what_a_frontier_waits_for_is_named_by_what_its_handler_says() {
-        let (mut partitions, mut around) = stuck();
+        let (mut partitions, mut context) = stuck();
         let since = Instant::now();
-        assert_eq!(named(&partitions, &around), None, "its record waits for its next attempt");
-        around.handlers[0].slow = SlowCalls { calls: vec![call(&partitions, 7, since)], is_full: true };
-        assert_eq!(named(&partitions, &around), Some(("all that may run at once runs and does not end", None)));
-        around.handlers[0].slow.calls.push(call(&partitions, 42, since));
+        assert_eq!(named(&partitions, &context), None, "its record waits for its next attempt");
+        context.handlers[0].slow = SlowCalls { calls: vec![call(&partitions, 7, since)], is_full: true };
+        assert_eq!(named(&partitions, &context), Some(("all that may run at once runs and does not end", None)));
+        context.handlers[0].slow.calls.push(call(&partitions, 42, since));
         let key = Some("key".to_owned());
-        assert_eq!(named(&partitions, &around), Some(("its handler has not answered", key)));
-        around.handlers[0].turns = false;
-        assert_eq!(named(&partitions, &around), Some(("its handler's thread does not turn", None)));
+        assert_eq!(named(&partitions, &context), Some(("its handler has not answered", key)));
+        context.handlers[0].turns = false;
+        assert_eq!(named(&partitions, &context), Some(("its handler's thread does not turn", None)));
         partitions.get_mut(0).unwrap().frontier.settle(42);
-        assert_eq!(named(&partitions, &around), None, "there is nothing to do");
+        assert_eq!(named(&partitions, &context), None, "there is nothing to do");
         let at = TopicPartition { topic: "t".to_owned(), partition: 0 };
         partitions.measured([(at, Measured { high_watermark: Some(50), lag: None })]);
-        assert_eq!(named(&partitions, &around), Some(("nothing comes from the broker", None)));
-        around.reachable = false;
-        assert_eq!(named(&partitions, &around), None, "that is told already");
+        assert_eq!(named(&partitions, &context), Some(("nothing comes from the broker", None)));
+        context.reachable = false;
+        assert_eq!(named(&partitions, &context), None, "that is told already");
     }
 
     #[test]
     fn one_that_has_nothing_to_do_is_paused_waits_or_came_again_is_not() {
-        let is_stalled = |change: &dyn Fn(&mut Partitions, &mut Surroundings)| {
-            let (mut partitions, mut around) = stuck();
+        let is_stalled = |change: &dyn Fn(&mut Partitions, &mut StallContext)| {
+            let (mut partitions, mut context) = stuck();
             let (begin, mut watch) = (Instant::now(), StallWatch::default());
-            around.handlers[0].turns = false;
-            watch.look(&partitions, &around, begin);
-            change(&mut partitions, &mut around);
-            watch.look(&partitions, &around, begin + STALL_AFTER);
+            context.handlers[0].turns = false;
+            watch.check(&partitions, &context, begin);
+            change(&mut partitions, &mut context);
+            watch.check(&partitions, &context, begin + STALL_AFTER);
             watch.count() == 1
         };
         assert!(is_stalled(&|_, _| {}));
-        assert!(!is_stalled(&|_, around| around.stopped = true));
+        assert!(!is_stalled(&|_, context| context.stopped = true));
         assert!(!is_stalled(&|partitions, _| partitions.get(0).unwrap().assignment.close()));
         assert!(!is_stalled(&|partitions, _| {
             partitions.assign("t", 0);

@@ -6,7 +6,7 @@ use super::calls::{Call, CallId, Run};
 use super::item::{Routed, Stage};
 use super::lanes::LaneId;
 use super::timers::Due;
-use super::{CallEnd, Effect, Id, Told, Worker};
+use super::{CallEnd, Effect, EndedAttempt, Id, Worker};
 use crate::now::{Now, nanos};
 use crate::outcome::{ErrorKind, HandlerError, HandlerResult, Outcome};
 use crate::sabotage::{self, Sabotage};
@@ -165,11 +165,11 @@ impl<R: Routed> Worker<R> {
         } else {
             self.lanes.resume(lane, wait);
         }
-        self.told.push(Told { id, outcome: Outcome::Retry, number, duration, error: Some(error.message) });
+        self.told.push(EndedAttempt { id, outcome: Outcome::Retry, number, duration, error: Some(error.message) });
     }
 
     fn fate(&mut self, now: &Now, id: Id, error: &HandlerError, in_company: bool) -> Fate {
-        let era = self.breaker.troubled();
+        let streak = self.breaker.troubled();
         let Some(item) = self.lanes.get_mut(id) else { return Fate::Uncounted };
         if item.first_failure_us == 0 {
             item.first_failure_us = now.wall_us;
@@ -178,8 +178,8 @@ impl<R: Routed> Worker<R> {
         if in_company {
             return Fate::Uncounted;
         }
-        let first = item.failed.map_or(era, |(first, _)| first);
-        item.failed = Some((first, era));
+        let first = item.failed.map_or(streak, |(first, _)| first);
+        item.failed = Some((first, streak));
         let is_last = !self.policy.retry.allows(item.attempts + 1);
         let suspect = item.suspect();
         if self.breaker.is_open() && !sabotage::is(Sabotage::DeadLetteredWhileOpen) {
@@ -203,7 +203,7 @@ impl<R: Routed> Worker<R> {
         }
         match is_last {
             false => Fate::Backoff,
-            true if self.breaker.may_open() && first == era => Fate::Hold,
+            true if self.breaker.may_open() && first == streak => Fate::Hold,
             true => Fate::Bury,
         }
     }
@@ -233,6 +233,6 @@ impl<R: Routed> Worker<R> {
         if !sabotage::is(Sabotage::FailedNotAnswered) || item.failed.is_none() {
             self.answers.push(item.answer(true));
         }
-        self.told.push(Told { id, outcome, number, duration, error });
+        self.told.push(EndedAttempt { id, outcome, number, duration, error });
     }
 }

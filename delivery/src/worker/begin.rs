@@ -97,10 +97,10 @@ impl<R: Routed> Worker<R> {
         if !self.breaker.may_probe(now) {
             return None;
         }
-        let era = self.breaker.era();
+        let streak = self.breaker.streak();
         let may_be_tried = |item: &Item<R>| self.policy.retry.allows(item.attempts);
         // One that has not failed since the last success shows most. When all have, one more is asked for.
-        self.lanes.start_where(|item| may_be_tried(item) && !item.failed_last_in(era)).or_else(|| {
+        self.lanes.start_where(|item| may_be_tried(item) && !item.failed_last_in(streak)).or_else(|| {
             if !self.is_asking && !sabotage::is(Sabotage::NeverReadsOn) {
                 self.is_asking = true;
                 self.asked += 1;

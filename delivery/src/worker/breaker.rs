@@ -34,9 +34,9 @@ impl Default for BreakerPolicy {
     }
 }
 
-/// The time between two successes with something that failed in it.
+/// Numbers a streak of failures: those without a success in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Era(NonZeroU32);
+pub struct Streak(NonZeroU32);
 
 /// Names an opening, so that a probe of an earlier one says nothing of the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +58,11 @@ struct Open {
 #[derive(Debug)]
 pub(crate) struct Breaker {
     policy: BreakerPolicy,
-    era: Era,
-    /// Whether anything failed in this era.
+    streak: Streak,
+    /// Whether anything failed in this streak.
     is_troubled: bool,
-    /// Keys that have failed in this era. Each counts when no call below its number is in flight: every such call may still go
-    /// well. There are no more than records in memory.
+    /// Keys that have failed in this streak. Each counts when no call below its number is in flight: every such call may
+    /// still go well. There are no more than records in memory.
     suspects: FxHashMap<LaneKey, u64>,
     openings: u32,
     open: Option<Open>,
@@ -72,7 +72,7 @@ impl Breaker {
     pub(crate) fn new(policy: BreakerPolicy) -> Self {
         Self {
             policy,
-            era: Era(NonZeroU32::MIN),
+            streak: Streak(NonZeroU32::MIN),
             is_troubled: false,
             suspects: FxHashMap::default(),
             openings: 0,
@@ -80,21 +80,21 @@ impl Breaker {
         }
     }
 
-    /// The present era, to be kept with each event that fails for the first time.
-    pub(crate) fn era(&self) -> Era {
-        self.era
+    /// The present one, to be kept with each event that fails for the first time.
+    pub(crate) fn streak(&self) -> Streak {
+        self.streak
     }
 
     /// Something failed, whatever follows.
-    pub(crate) fn troubled(&mut self) -> Era {
+    pub(crate) fn troubled(&mut self) -> Streak {
         self.is_troubled = true;
-        self.era
+        self.streak
     }
 
-    /// An event of that key failed in a way that may be the handler's fault; it had failed for the first time in that era.
-    /// `next_call` is the number of the call that begins next.
-    pub(crate) fn suspect(&mut self, key: LaneKey, failed_in: Era, next_call: u64) {
-        if failed_in != self.era && !sabotage::is(Sabotage::OwnFaultCounts) {
+    /// An event of that key failed in a way that may be the handler's fault; it had failed for the first time in that
+    /// streak. `next_call` is the number of the call that begins next.
+    pub(crate) fn suspect(&mut self, key: LaneKey, failed_in: Streak, next_call: u64) {
+        if failed_in != self.streak && !sabotage::is(Sabotage::OwnFaultCounts) {
             // Others were handled in between: it is its own fault.
             self.suspects.remove(&key);
             return;
@@ -213,7 +213,7 @@ impl Breaker {
         if !sabotage::is(Sabotage::SuccessNotCounted) {
             self.suspects.clear();
             // After four billions of them an event may seem to have failed in this one: none waits for so long.
-            self.era = Era(self.era.0.checked_add(1).unwrap_or(NonZeroU32::MIN));
+            self.streak = Streak(self.streak.0.checked_add(1).unwrap_or(NonZeroU32::MIN));
         }
         if sabotage::is(Sabotage::NeverCloses) {
             return false;
@@ -276,8 +276,8 @@ mod tests {
     /// Events of those keys fail for the first time, with nothing else in flight.
     fn fail(breaker: &mut Breaker, keys: impl IntoIterator<Item = i64>) {
         for number in keys {
-            let era = breaker.troubled();
-            breaker.suspect(key(number), era, 0);
+            let streak = breaker.troubled();
+            breaker.suspect(key(number), streak, 0);
         }
     }
 
@@ -313,8 +313,8 @@ mod tests {
     fn a_failure_counts_only_when_no_call_is_in_flight_that_was_so_with_it() {
         let mut breaker = breaker();
         for number in 0..3 {
-            let era = breaker.troubled();
-            breaker.suspect(key(number), era, 10);
+            let streak = breaker.troubled();
+            breaker.suspect(key(number), streak, 10);
         }
         assert!(breaker.may_open() && !breaker.is_conclusive(Some(9)));
         assert!(breaker.is_conclusive(Some(10)), "what began later says nothing of it");

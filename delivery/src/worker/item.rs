@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::breaker::Era;
+use super::breaker::Streak;
 use super::lanes::{LaneKey, Unkeyed, Wait};
 use crate::answer::Answer;
 use crate::assignment::Assignment;
@@ -27,7 +27,7 @@ pub(crate) struct Item<R> {
     /// Microseconds since the epoch; zero before the first failure.
     pub(crate) first_failure_us: i64,
     /// When it failed first and last, as the breaker counts.
-    pub(crate) failed: Option<(Era, Era)>,
+    pub(crate) failed: Option<(Streak, Streak)>,
     /// It failed, or was in a call that did: it gets a call of its own, so that it takes no others with it again.
     pub(crate) runs_alone: bool,
     pub(crate) stage: Stage,
@@ -59,7 +59,7 @@ pub(crate) struct Writing {
 }
 
 /// Names a record: slot and epoch of its assignment, and its offset.
-pub(crate) type Place = (u32, u32, i64);
+pub(crate) type Coordinates = (u32, u32, i64);
 
 impl<R: Routed> Item<R> {
     pub(crate) fn new(record: R) -> Self {
@@ -75,19 +75,19 @@ impl<R: Routed> Item<R> {
         self.lane(Unkeyed::Unordered)
     }
 
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn coordinates(&self) -> Coordinates {
         let assignment = self.record.assignment();
         (assignment.slot, assignment.epoch, self.record.offset())
     }
 
-    /// Whether it failed last in that era.
-    pub(crate) fn failed_last_in(&self, era: Era) -> bool {
-        self.failed.is_some_and(|(_, last)| last == era)
+    /// Whether it failed last in that streak.
+    pub(crate) fn failed_last_in(&self, streak: Streak) -> bool {
+        self.failed.is_some_and(|(_, last)| last == streak)
     }
 
     #[inline]
     pub(crate) fn answer(&self, settled: bool) -> Answer {
-        let (slot, epoch, offset) = self.place();
+        let (slot, epoch, offset) = self.coordinates();
         Answer { slot, epoch, offset, settled }
     }
 }

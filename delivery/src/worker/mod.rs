@@ -49,9 +49,9 @@ use crate::sabotage::{self, Sabotage};
 /// A call that has run for so long is named, for it may hold a frontier up.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
-/// The same, while its record is still in its place.
+/// An attempt that ended, kept until it is told; its record is in its place until then.
 #[derive(Debug)]
-struct Told {
+struct EndedAttempt {
     id: Id,
     outcome: Outcome,
     number: u32,
@@ -85,7 +85,7 @@ pub struct Worker<R> {
     /// The last panic of the driver.
     driver_panicked: String,
     answers: Vec<Answer>,
-    told: Vec<Told>,
+    told: Vec<EndedAttempt>,
     effects: VecDeque<Effect>,
 }
 
@@ -243,7 +243,7 @@ impl<R: Routed> Worker<R> {
         }
         let mut items: Vec<Item<R>> = std::mem::replace(&mut self.lanes, lanes).into_all().collect();
         items.retain(|item| !matches!(item.stage, Stage::Ended));
-        items.sort_by_key(Item::place);
+        items.sort_by_key(Item::coordinates);
         self.calls.clear();
         self.late.clear();
         self.told.clear();
@@ -268,7 +268,7 @@ impl<R: Routed> Worker<R> {
     /// Tells each attempt that has ended since it was asked last.
     #[inline]
     pub fn attempts_ended(&mut self, mut tell: impl FnMut(Attempt<'_, R>)) {
-        for Told { id, outcome, number, duration, error } in self.told.drain(..) {
+        for EndedAttempt { id, outcome, number, duration, error } in self.told.drain(..) {
             let Some(item) = self.lanes.get(id) else { continue };
             tell(Attempt { record: &item.record, outcome, number, duration, error: error.as_deref() });
             if matches!(item.stage, Stage::Ended) {

@@ -10,7 +10,7 @@ use delivery::assignment::Assignment;
 use delivery::lease::Lease;
 use delivery::member::effect::{Order, OrderId};
 use delivery::member::hold::PauseCause;
-use delivery::member::standing::MemberState;
+use delivery::member::status::MemberState;
 use delivery::member::{Failure, Member, MemberConfig, Taken};
 use delivery::partition::{PartitionOffset, TopicPartition};
 use delivery::restart_budget::RestartPolicy;
@@ -157,13 +157,13 @@ impl Consumer {
 
     /// Whether it has answered all that the group told it. A client hears of one change at a time.
     pub(crate) fn has_answered(&self) -> bool {
-        self.inbox.is_empty() && !self.member.standings().any(|at| at.leaving)
+        self.inbox.is_empty() && !self.member.partition_views().any(|at| at.leaving)
     }
 
     /// Whether it may be given partitions.
     pub(crate) fn can_take(&self) -> bool {
         let stays = !matches!(self.member.state(), MemberState::Draining | MemberState::Stopped);
-        self.member.is_inside() && stays && self.cut_until.is_none() && self.has_answered()
+        self.member.has_client() && stays && self.cut_until.is_none() && self.has_answered()
     }
 
     /// Whether it is on its way out, or out by an operator's order.
@@ -232,7 +232,7 @@ impl Consumer {
             }
             Phase::Answers => {
                 self.take_answers(step);
-                if self.member.is_inside() { Phase::Read } else { Phase::Lease }
+                if self.member.has_client() { Phase::Read } else { Phase::Lease }
             }
             Phase::Read => {
                 self.member.feed(TOPIC, handler.appetite());

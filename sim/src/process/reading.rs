@@ -56,7 +56,7 @@ impl Consumer {
                 Ingest::SettledBefore => step.history.skip(partition, record.offset)?,
             }
             owned.position = record.offset + 1;
-            let in_flight = member.standings().find(|at| at.slot == slot).map_or(0, |at| at.in_flight);
+            let in_flight = member.partition_views().find(|at| at.slot == slot).map_or(0, |at| at.in_flight);
             step.history.shares((partition, record.offset), in_flight, member.free())?;
         }
         member.was_read(taken);

@@ -1,4 +1,4 @@
-//! The rooms keep apart: who may know what, read from the sources. ARCHITECTURE.md says the order; this reads it there.
+//! The modules keep apart: who may know what, read from the sources. ARCHITECTURE.md says the order; this reads it there.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::rust::Source;
 /// Members of the workspace that run in no service: they may know what they measure.
 const TOOLS: [&str; 3] = ["bench", "chaos", "sim"];
 
-/// Rooms that may write and read JSON without a contract in between.
-const JSON_ROOMS: [&str; 7] = [
+/// Files that may write and read JSON without a contract in between.
+const JSON_FILES: [&str; 7] = [
     "actors/src/event.rs",
     "actors/src/http/",
     "actors/src/kafka/statistics.rs",
@@ -33,17 +33,17 @@ fn sources_of(name: &str) -> Vec<(String, Source)> {
     files(&format!("{name}/src"), ".rs").into_iter().map(|file| (file.clone(), Source::of(&read(&file)))).collect()
 }
 
-/// Asserts that only files in these rooms do something, and that some file does.
+/// Asserts that only files below these paths do something, and that some file does.
 #[track_caller]
-fn only_in(rooms: &[&str], what: &str, does: impl Fn(&Source) -> bool) {
+fn only_in(paths: &[&str], what: &str, does: impl Fn(&Source) -> bool) {
     let doing: Vec<String> = sources().into_iter().filter(|(_, source)| does(source)).map(|(file, _)| file).collect();
     assert!(!doing.is_empty(), "nobody does it, so this test looks for the wrong thing: {what}");
-    let outside: Vec<&String> = doing.iter().filter(|file| !rooms.iter().any(|room| file.starts_with(room))).collect();
-    assert!(outside.is_empty(), "{what}, outside {rooms:?}: {outside:?}");
+    let outside: Vec<&String> = doing.iter().filter(|file| !paths.iter().any(|path| file.starts_with(path))).collect();
+    assert!(outside.is_empty(), "{what}, outside {paths:?}: {outside:?}");
 }
 
 #[test]
-fn only_the_kafka_rooms_know_rdkafka() {
+fn only_the_kafka_module_knows_rdkafka() {
     only_in(&["actors/src/kafka/"], "names rdkafka", |source| {
         source.knows_crate("rdkafka") || source.knows_crate("rdkafka_sys")
     });
@@ -57,8 +57,8 @@ fn the_environment_is_read_in_one_file() {
 }
 
 #[test]
-fn json_without_a_contract_stays_in_its_rooms() {
-    only_in(&JSON_ROOMS, "names serde_json", |source| source.knows_crate("serde_json"));
+fn json_without_a_contract_stays_in_its_files() {
+    only_in(&JSON_FILES, "names serde_json", |source| source.knows_crate("serde_json"));
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn unsafe_code_is_in_one_file() {
 
 #[test]
 fn the_journal_alone_writes_log_lines_and_metrics() {
-    let rooms = ["actors/src/journal/", "actors/src/telemetry.rs"];
-    only_in(&rooms, "names tracing, log or metrics", |source| {
+    let paths = ["actors/src/journal/", "actors/src/telemetry.rs"];
+    only_in(&paths, "names tracing, log or metrics", |source| {
         ["tracing", "log", "metrics"].iter().any(|name| source.knows_crate(name))
     });
     // Before there is a journal, and for people: what a program says on its terminal.
@@ -160,12 +160,12 @@ fn the_simulators_driver_decides_nothing_of_its_own() {
     }
 }
 
-/// The rooms of `actors` as ARCHITECTURE.md lists them, from the top down: lines such as "3. `http`: ...".
-fn rooms() -> Vec<String> {
+/// The modules of `actors` as ARCHITECTURE.md lists them, from the top down: lines such as "3. `http`: ...".
+fn modules() -> Vec<String> {
     let text = read("ARCHITECTURE.md");
-    let (_, section) = text.split_once("\n## The rooms of `actors`").expect("the section of the rooms");
+    let (_, section) = text.split_once("\n## The modules of `actors`").expect("the section of the modules");
     let (section, _) = section.split_once("\n## ").unwrap_or((section, ""));
-    let rooms: Vec<String> = section
+    let modules: Vec<String> = section
         .lines()
         .filter_map(|line| {
             let (number, rest) = line.split_once(". `")?;
@@ -173,8 +173,8 @@ fn rooms() -> Vec<String> {
             Some(rest.split_once('`')?.0.trim_end_matches('/').to_owned())
         })
         .collect();
-    assert!(rooms.len() > 10, "{rooms:?}");
-    rooms
+    assert!(modules.len() > 10, "{modules:?}");
+    modules
 }
 
 /// The module path of a file below actors/src, without the file's own `mod`.
@@ -183,20 +183,20 @@ fn module(file: &str) -> Vec<&str> {
     path.split('/').filter(|name| *name != "mod" && *name != "lib").collect()
 }
 
-/// The room of `actors` that a path in a file leads into, or `None` where it stays or leads out of the crate.
-fn room_of(path: &[String], module: &[&str]) -> Option<String> {
+/// The module of `actors` that a path in a file leads into, or `None` where it stays or leads out of the crate.
+fn target_of(path: &[String], module: &[&str]) -> Option<String> {
     let ups = path.iter().take_while(|name| *name == "super").count();
-    let room = match path[0].as_str() {
+    let target = match path[0].as_str() {
         "crate" => path.get(1),
         "super" if ups >= module.len() => path.get(ups),
         _ => None,
     };
-    room.cloned()
+    target.cloned()
 }
 
 #[test]
-fn the_document_lists_every_room_once() {
-    let mut listed = rooms();
+fn the_document_lists_every_module_once() {
+    let mut listed = modules();
     let text = read("actors/src/lib.rs");
     let mut real: Vec<String> = text
         .lines()
@@ -205,29 +205,29 @@ fn the_document_lists_every_room_once() {
         .collect();
     listed.sort();
     real.sort();
-    assert_eq!(listed, real, "the rooms in ARCHITECTURE.md and the modules in lib.rs");
+    assert_eq!(listed, real, "the list in ARCHITECTURE.md and the modules in lib.rs");
 }
 
 #[test]
 fn imports_go_down_only_in_the_order_of_the_document() {
-    let rooms = rooms();
-    let place: BTreeMap<&str, usize> = rooms.iter().enumerate().map(|(at, room)| (room.as_str(), at)).collect();
+    let modules = modules();
+    let place: BTreeMap<&str, usize> = modules.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
     let mut upward = Vec::new();
     let mut seen = 0;
     for (file, source) in sources_of("actors") {
         let module = module(&file);
         let Some(own) = module.first() else { continue };
         for path in &source.paths {
-            let Some(room) = room_of(path, &module) else { continue };
-            if room == *own {
+            let Some(target) = target_of(path, &module) else { continue };
+            if target == *own {
                 continue;
             }
             seen += 1;
-            match place.get(room.as_str()) {
+            match place.get(target.as_str()) {
                 Some(at) if *at > place[own] => {}
                 Some(_) => upward.push(format!("{file}: {}", path.join("::"))),
-                // A name that the crate's front door shows again leads past the rooms.
-                None => upward.push(format!("{file}: {} names no room", path.join("::"))),
+                // A name that the crate's front door shows again leads past the modules.
+                None => upward.push(format!("{file}: {} names no module", path.join("::"))),
             }
         }
     }
@@ -236,7 +236,7 @@ fn imports_go_down_only_in_the_order_of_the_document() {
 }
 
 #[test]
-fn the_crates_stand_one_upon_the_other_and_the_services_never_meet() {
+fn each_crate_uses_only_those_below_it_and_the_services_never_meet() {
     let mut below: Vec<(&str, &[&str])> =
         vec![("delivery", &[]), ("actors", &["delivery"]), ("contracts", &["actors"])];
     below.extend(services().map(|service| (service.service, &["actors", "contracts"][..])));

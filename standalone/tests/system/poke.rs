@@ -59,12 +59,15 @@ fn panic_restarts_the_handler_at_each_attempt_until_the_event_is_a_dead_letter_a
     let told = attempts(&program, "micro-2", "user.events", harmed, "dead_lettered");
     assert_eq!(outcomes(&told), ["retry", "retry", "dead_lettered"]);
     assert!(told.iter().all(|attempt| attempt["error"].as_str().unwrap().contains("data.chaos is \"panic\"")));
-    let fell = wait_for("their lines", || {
-        Some(program.journal("actor failed, restarting with fresh state")).filter(|fell| fell.len() >= 3)
+    let failures = wait_for("their lines", || {
+        Some(program.journal("actor failed, restarting with fresh state")).filter(|lines| lines.len() >= 3)
     });
-    assert_eq!(fell.len(), 3, "{fell:?}");
-    assert!(fell.iter().all(|fell| fell["actor"] == "shard-0/handlers/UserEventActor"), "{fell:?}");
-    assert!(fell.iter().all(|fell| fell["cause"].as_str().unwrap().contains("contracts/src/poke.rs:")), "{fell:?}");
+    assert_eq!(failures.len(), 3, "{failures:?}");
+    assert!(failures.iter().all(|line| line["actor"] == "shard-0/handlers/UserEventActor"), "{failures:?}");
+    assert!(
+        failures.iter().all(|line| line["cause"].as_str().unwrap().contains("contracts/src/poke.rs:")),
+        "{failures:?}"
+    );
     poke(&program, well, &Value::Null);
     wait_for("the next one's notification", || (!program.notifications(well).is_empty()).then_some(()));
     let actor = program.actor("micro-2", "user.events");

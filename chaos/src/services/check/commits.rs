@@ -127,9 +127,9 @@ fn notifications(evidence: &Evidence) -> Settled {
     settled(&evidence.notifications, |record| {
         let identity = (record.header(header::SOURCE)?, record.header(header::ID)?);
         let seq = *stored.get(&identity)?;
-        // The last look that did not see it.
-        let before = evidence.looks.partition_point(|look| look.last_seq < seq).checked_sub(1);
-        Some(before.map_or(i64::MIN, |before| evidence.looks[before].at_ms))
+        // The last observation without it.
+        let before = evidence.observations.partition_point(|seen| seen.last_seq < seq).checked_sub(1);
+        Some(before.map_or(i64::MIN, |before| evidence.observations[before].at_ms))
     })
 }
 

@@ -12,7 +12,7 @@ use kafka_actors::event::header;
 use crate::coordinator::Groups;
 use crate::driver::{Fate, Post};
 use crate::kcat::Record;
-use crate::rows::{Look, Row};
+use crate::rows::{Observation, Row};
 
 pub(crate) use log::{GARBAGE, distinct, is_garbage};
 
@@ -34,7 +34,7 @@ pub(crate) struct Evidence {
     /// micro-1's rows in the order in which they were stored.
     pub(crate) rows: Vec<Row>,
     /// What the witness saw of them.
-    pub(crate) looks: Vec<Look>,
+    pub(crate) observations: Vec<Observation>,
     /// Commits and generations.
     pub(crate) groups: Groups,
 }

@@ -45,7 +45,7 @@ fn acknowledged(number: u64, offset: i64) -> Post {
 }
 
 /// The log: event 0, garbage, event 1 (whose outcome was unknown), event 3; event 2 was refused. Event 0 was answered
-/// twice. The row of the first notification is seen first by the look at 25, that of the last by the one at 65.
+/// twice. The row of the first notification is seen first by the observation at 25, that of the last by the one at 65.
 fn kept() -> Evidence {
     let origin = format!("{}=0,{}=1", letter::ORIGIN_PARTITION, letter::ORIGIN_OFFSET);
     let at = |step: i64| step * STEP_MS;
@@ -67,7 +67,9 @@ fn kept() -> Evidence {
         event_letters: vec![record(0, at(4), "garbage 1", &origin)],
         notification_letters: vec![],
         rows: vec![row(1, 0), row(2, 1), row(4, 3)],
-        looks: [(15, 0), (25, 1), (55, 2), (65, 4)].map(|(at_ms, last_seq)| Look { at_ms, last_seq }).into(),
+        observations: [(15, 0), (25, 1), (55, 2), (65, 4)]
+            .map(|(at_ms, last_seq)| Observation { at_ms, last_seq })
+            .into(),
         groups: Groups {
             commits: vec![
                 commit("user.events", 1, None, 15),
@@ -191,7 +193,7 @@ fn a_commit_before_its_effect_is_found_in_the_offset_and_in_the_metadata() {
 
 #[test]
 fn a_row_counts_as_stored_from_the_first_look_that_may_have_seen_it() {
-    // The look at 15 did not see the first row; a commit in the same millisecond may be later.
+    // The observation at 15 did not see the first row; a commit in the same millisecond may be later.
     let at = |at_ms| broken_by(|run| run.groups.commits.insert(0, commit("notification.events", 1, None, at_ms)));
     assert_eq!((at(14).len(), at(15).len()), (1, 0));
 }

@@ -87,7 +87,7 @@ fn a_topic_that_somebody_paused_stays_so_through_assignments_until_it_is_resumed
     let (other, _) = kit.assign("other", 0);
     let again = [first, second].map(|slot| Tap { slot, paused: true, cause });
     assert_eq!(regulate(&mut kit, now), again, "each assignment begins unpaused at the source");
-    assert!(kit.member.standings().all(|at| at.paused.is_some() == (at.slot != other)));
+    assert!(kit.member.partition_views().all(|at| at.paused.is_some() == (at.slot != other)));
     kit.member.pause_topic("t", cause, false);
     assert_eq!(regulate(&mut kit, now), [first, second].map(|slot| Tap { slot, paused: false, cause }));
 }

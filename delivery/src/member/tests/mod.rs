@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::effect::{Effect, Told};
 use super::ingest::Ingest;
 use super::progress::codec::MAX_METADATA_BYTES;
-use super::standing::MemberState;
+use super::status::MemberState;
 use super::*;
 use crate::assignment::Assignment;
 use crate::partition::PartitionOffset;

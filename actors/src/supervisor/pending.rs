@@ -1,4 +1,4 @@
-//! An order of an operator on its way to whom it is for, and the report that comes back.
+//! A command of an operator on its way to the actor, and the report that comes back.
 
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -42,16 +42,16 @@ impl Verb {
     }
 }
 
-/// What an actor was told.
-pub(crate) struct Order {
+/// What an actor is told.
+pub(crate) struct PendingCommand {
     pub(crate) verb: Verb,
     pub(crate) report: Report,
 }
 
-/// Where an actor, or its supervisor, finds its orders.
-pub(crate) type Orders = mpsc::Receiver<Order>;
+/// Where an actor, or its supervisor, finds its commands.
+pub(crate) type PendingCommands = mpsc::Receiver<PendingCommand>;
 
-/// Tells what became of an order. Dropped untold, it tells that the actor is gone.
+/// Tells what became of a command. Dropped before that, it tells that the actor is gone.
 pub(crate) struct Report {
     commands: Commands,
     id: Option<String>,

@@ -194,7 +194,7 @@ fn one_event_in_a_hundred_that_panics_at_once_beside_others_that_take_their_time
     });
 }
 
-/// Panics at everything; its first calls all fall at the same time.
+/// Panics at everything; its first calls all panic at the same time.
 struct Hopeless(Arc<Barrier>);
 
 const LANES: usize = 5;

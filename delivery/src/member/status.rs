@@ -1,4 +1,4 @@
-//! How does a member stand? For status and metrics.
+//! What is the state of a member and of its partitions? For status and metrics.
 
 use super::Member;
 use super::assigned::Assigned;
@@ -21,7 +21,7 @@ pub enum MemberState {
 
 /// The state of one partition.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing<'a> {
+pub struct PartitionView<'a> {
     /// Slot.
     pub slot: u32,
     /// Topic.
@@ -48,7 +48,7 @@ pub struct Standing<'a> {
     pub stall: Option<&'a Stall>,
 }
 
-impl Standing<'_> {
+impl PartitionView<'_> {
     /// Records that are not settled: by the frontier where both are known, and else as the client has it.
     #[must_use]
     pub fn lag(&self) -> Option<i64> {
@@ -74,9 +74,9 @@ impl Member {
         }
     }
 
-    /// How the assigned partitions stand.
-    pub fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
-        self.partitions.with_measured().map(|(assigned, measured)| Standing {
+    /// The state of each assigned partition.
+    pub fn partition_views(&self) -> impl Iterator<Item = PartitionView<'_>> {
+        self.partitions.with_measured().map(|(assigned, measured)| PartitionView {
             slot: assigned.slot(),
             topic: &assigned.assignment.topic,
             partition: assigned.assignment.partition,
