@@ -30,7 +30,7 @@ RUN apt-get update \
 USER 10001:10001
 # A volume that is mounted here for the first time gets the folder's owner.
 WORKDIR /data
-# Inside a container the loopback address would be reached by nobody else.
+# Inside a container the loopback address would be reached by no one else.
 ENV HOST=0.0.0.0 LOG_FORMAT=json
 
 FROM runtime AS micro-1

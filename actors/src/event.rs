@@ -14,7 +14,7 @@ use delivery::outcome::{ErrorKind, HandlerError};
 
 /// An event type: its name, its key rule and (by `garde`) its validation.
 ///
-/// The value on the wire is plain JSON, so that any client can stand on the other side.
+/// The value on the wire is plain JSON, so that any client can be on the other side.
 pub trait Contract: Serialize + DeserializeOwned + JsonSchema + Validate<Context = ()> + 'static {
     /// CloudEvents `type`, as `<noun>.<verb or kind>.v<number>`.
     const TYPE: &'static str;
@@ -274,7 +274,7 @@ fn read<E: DeserializeOwned>(bytes: &[u8]) -> Result<E, serde_json::Error> {
     str::from_utf8(bytes).map_or_else(|_| serde_json::from_slice(bytes), serde_json::from_str)
 }
 
-/// What serde says, without the values it quotes: they are payload, and errors stand in logs.
+/// What serde says, without the values it quotes: they are payload, and errors go to logs.
 fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let cut = |from: usize| {

@@ -84,7 +84,7 @@ impl Query {
     }
 }
 
-/// Keeps the last routed messages of a service and passes them on to whoever follows.
+/// Keeps the last routed messages of a service and passes them on to those that follow.
 #[derive(Debug)]
 pub struct Inspector {
     // One lock: handler actors write for nanoseconds, and a reader copies what it was asked for.

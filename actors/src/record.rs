@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_batch_counts_with_all_its_memory_until_nobody_wants_any_record_of_it() {
+    fn a_sealed_batch_counts_with_all_its_memory_until_no_record_of_it_is_wanted() {
         let pool = BatchPool::new(2_000_000);
         let assignment = Arc::new(Assignment::new("t".into(), 0, 0, 1));
         let mut batch = pool.batch();

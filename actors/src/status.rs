@@ -43,7 +43,7 @@ impl HandlerCounters {
         }
     }
 
-    /// How its actor stands.
+    /// The state of its actor.
     #[must_use]
     pub fn vitals(&self) -> &Arc<Vitals> {
         &self.vitals
@@ -88,7 +88,7 @@ impl HandlerCounters {
     }
 }
 
-/// How a handler stands.
+/// The state of a handler.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandlerStatus {
@@ -96,7 +96,7 @@ pub struct HandlerStatus {
     pub name: String,
     /// Topic that is routed to it.
     pub topic: String,
-    /// How it stands.
+    /// Its state.
     pub state: ActorState,
     /// Events that wait in their lanes.
     pub queued: usize,
@@ -119,7 +119,7 @@ pub struct HandlerStatus {
 }
 
 impl HandlerCounters {
-    /// As they stand now.
+    /// As they are now.
     #[must_use]
     pub fn status(&self, name: &str, topic: &str) -> HandlerStatus {
         let ended = |outcome: Outcome| self.ended[outcome as usize].load(Ordering::Relaxed);
@@ -160,7 +160,7 @@ pub enum ConsumerState {
     Failed,
 }
 
-/// How a partition stands.
+/// The state of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionStatus {
@@ -174,7 +174,7 @@ pub struct PartitionStatus {
     pub frontier: Option<i64>,
     /// The last offset the broker acknowledged, in this assignment.
     pub committed: Option<i64>,
-    /// The last offset that was noted beside the group's commits while these were not taken, in this assignment.
+    /// The last offset that was noted in addition to the group's commits while these were not taken, in this assignment.
     pub noted: Option<i64>,
     /// Offset of the next record to be written.
     pub high_watermark: Option<i64>,
@@ -186,11 +186,11 @@ pub struct PartitionStatus {
     pub leaving: bool,
     /// Why nothing is read of it, where it is paused: `operator`, `supervisor`, `backpressure`.
     pub paused: Option<&'static str>,
-    /// Why it stands still, where it does although there is something to do.
+    /// Why its frontier does not move, where it does not although there is something to do.
     pub stalled: Option<StallStatus>,
 }
 
-/// Why a frontier stands still.
+/// Why a frontier does not move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StallStatus {
@@ -202,11 +202,11 @@ pub struct StallStatus {
     pub handler: &'static str,
     /// What it waits for.
     pub why: &'static str,
-    /// For how long it stands, in seconds.
+    /// For how long it has not moved, in seconds.
     pub seconds: u64,
 }
 
-/// How the consumer stands.
+/// The state of the consumer.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerStatus {
@@ -237,7 +237,7 @@ impl ConsumerBoard {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).1.state = state;
     }
 
-    /// As it stands now. A broker counts as reachable only while that is being measured.
+    /// As it is now. A broker counts as reachable only while that is being measured.
     #[must_use]
     pub fn status(&self) -> ConsumerStatus {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -129,7 +129,7 @@ fn serve(topic: &str, slow: Option<u64>, length: Duration) {
     let peak = peak_resident_mib();
     println!("{who}: {settled} handled in {length:?}, at most {pinned} in flight, at most {peak:.0} MiB resident");
     assert!(settled > 0, "nothing was handled");
-    assert!(peak < MAX_RESIDENT_MIB, "a service is to stay below {MAX_RESIDENT_MIB} MiB");
+    assert!(peak < MAX_RESIDENT_MIB, "a service must stay below {MAX_RESIDENT_MIB} MiB");
 }
 
 /// By its own metrics: partitions came once and never left, and the client met no error (a missed poll is one).

@@ -22,7 +22,7 @@ use kafka_actors::{Done, Event, Handler, HandlerResult};
 
 /// One event in so many has its handler panic.
 const PANICS_EVERY: u64 = 100;
-/// The least of the rate without panics that the healthy events are to reach.
+/// The least of the rate without panics that the healthy events must reach.
 const WANTED: f64 = 0.9;
 /// From a panic until the next handler is made: 99 of 100 take no longer.
 const RESTARTED_WITHIN: Duration = Duration::from_millis(10);
@@ -53,11 +53,11 @@ fn main() {
     let at = |share: usize| restarts[(restarts.len() - 1) * share / 1_000];
     let (median, p99, longest) = (at(500), at(990), at(1_000));
     println!("{} restarts: median {median:.1?}, p99 {p99:.1?}, longest {longest:.1?}", restarts.len());
-    assert!(rate >= WANTED, "healthy events are to reach {WANTED} of the rate without panics");
-    assert!(p99 <= RESTARTED_WITHIN, "99 of 100 restarts are to take {RESTARTED_WITHIN:?} at most");
+    assert!(rate >= WANTED, "healthy events must reach {WANTED} of the rate without panics");
+    assert!(p99 <= RESTARTED_WITHIN, "99 of 100 restarts must take {RESTARTED_WITHIN:?} at most");
 }
 
-/// Whether this record's handler is to panic.
+/// Whether this record's handler should panic.
 fn is_bad(number: u64) -> bool {
     bench::scattered(number).is_multiple_of(PANICS_EVERY)
 }
@@ -67,7 +67,7 @@ fn event(number: u64) -> (String, String) {
     (key, if is_bad(number) { value.replacen("User Number", BAD, 1) } else { value })
 }
 
-/// How the names of those begin whose handler is to panic.
+/// How the names of those begin whose handler should panic.
 const BAD: &str = "Panic Number";
 
 /// What the handlers of one run did.

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 const PAUSE: Duration = Duration::from_millis(10);
 /// What the ideal holds for a key; with all keys far more than the credits of ours.
 const WAITING_PER_KEY: usize = 1_024;
-/// The least of the ideal's rate that ours is to reach.
+/// The least of the ideal's rate that ours must reach.
 const WANTED: f64 = 0.95;
 
 fn main() {
@@ -34,7 +34,7 @@ fn main() {
     println!("{events} events of {PAUSE:?} each, {PARTITIONS} partitions, {KEYS} keys");
     let ideal = &mut || handle_ideally(&brokers, &topic, events);
     let rate = bench::compare(events, rounds, ("ideal", ideal), &mut || handle_ours(&brokers, &topic, events));
-    assert!(rate >= WANTED, "ours is to reach {WANTED} of the ideal's rate");
+    assert!(rate >= WANTED, "ours must reach {WANTED} of the ideal's rate");
 }
 
 /// One thread polls, another one runs the tasks, as in our service.

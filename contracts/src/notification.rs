@@ -1,4 +1,4 @@
-//! A user is to be told something.
+//! Something that a user should be told.
 
 use garde::Validate;
 use kafka_actors::Contract;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::MAX_USER_ID;
 
-/// A user is to be told something.
+/// Something that a user should be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(rename_all = "camelCase")]
 pub struct Notification {

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_read_where_it_stands_and_only_as_it_is_written() {
+    fn a_word_is_read_where_it_is_and_only_as_it_is_written() {
         let said = |json: &str| word_in(json.as_bytes());
         assert_eq!(said(r#"{"userId":1,"data":{"chaos":"panic"}}"#), Some(json!("panic")));
         for nothing in ["{}", "panic", r#"{"chaos":"panic"}"#, r#"{"data":"panic"}"#, r#"{"data":{"chaos":null}}"#] {

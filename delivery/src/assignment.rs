@@ -67,7 +67,7 @@ impl Assignment {
         self.state.fetch_max(CLOSED, Ordering::Relaxed);
     }
 
-    /// Whether what was started of it is to be cancelled.
+    /// Whether what was started of it should be cancelled.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.state.load(Ordering::Relaxed) == ENDED

@@ -40,7 +40,7 @@ impl ErrorKind {
         matches!(self, Self::Transient | Self::Unavailable | Self::Panic | Self::Timeout)
     }
 
-    /// The word that stands in logs, metrics and dead letters.
+    /// The word for it in logs, metrics and dead letters.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,7 +106,7 @@ impl Outcome {
     /// Every outcome, for metrics that start at zero and for help texts.
     pub const ALL: [Self; 4] = [Self::Handled, Self::Duplicate, Self::Retry, Self::DeadLettered];
 
-    /// The word that stands in logs, metrics and queries.
+    /// The word for it in logs, metrics and queries.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! How a partition is named, and an offset of it with what was said beside it.
+//! How a partition is named, and an offset of it with its metadata.
 
 use std::fmt;
 

@@ -47,7 +47,7 @@ pub enum Verdict {
         /// The pause.
         after: Duration,
     },
-    /// The budget is used up: what feeds it is to stop, and after that pause one thing is tried.
+    /// The budget is used up: what feeds it should stop, and after that pause one thing is tried.
     Probe {
         /// The pause.
         after: Duration,

@@ -113,7 +113,7 @@ pub enum Sabotage {
     NoteIgnored,
     /// A note is read one offset too high.
     NoteAtTheWrongBase,
-    /// A note counts beside any commit, also one that somebody set by hand.
+    /// A note counts with any commit, also one that somebody set by hand.
     NoteOutlivesTheOffsets,
     /// The end of an assignment is not told to the workers.
     EndNotTold,

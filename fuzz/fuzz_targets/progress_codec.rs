@@ -1,4 +1,4 @@
-//! Whatever stands in a commit's metadata is read without a panic, and what was read is written and read again the same.
+//! Whatever is in a commit's metadata is read without a panic, and what was read is written and read again the same.
 
 #![no_main]
 

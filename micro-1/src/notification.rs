@@ -25,7 +25,7 @@ impl BatchHandler for NotificationActor {
             match self.chaos.obey(event).await {
                 Ok(()) => {}
                 Err(error) if events.len() == 1 => return vec![Err(error)],
-                // Each of them alone the next time: no other one is to share its fate.
+                // Each of them alone the next time: no other one should share its fate.
                 Err(error) => return vec![Err(HandlerError::transient(error)); events.len()],
             }
         }

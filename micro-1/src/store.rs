@@ -112,7 +112,7 @@ impl Store {
                 Ok(Self { pool })
             };
             match open.await {
-                // The one thing for which SQLite itself does not wait is to turn a new database to WAL.
+                // The one thing for which SQLite itself does not wait is turning a new database to WAL.
                 Err(error) if is_busy(&error) && Instant::now() < until => sleep(OPEN_INTERVAL).await,
                 opened => return opened.map_err(|error| StoreError::Open { file: file.to_owned(), error }),
             }

@@ -66,7 +66,7 @@ report! {
     stalls: "stalls of a consumer's thread",
     /// Handlers' actors that were blocked.
     blocked: "blocked threads of handlers",
-    /// Members that stood still.
+    /// Members that were frozen.
     freezes: "freezes",
     /// Partitions that had a new owner when the old one thawed.
     zombies: "partitions of zombies",

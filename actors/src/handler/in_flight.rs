@@ -31,7 +31,7 @@ impl InFlight {
 
 impl Share {
     /// How many lanes may run now. Half of the limit is divided among all, so that one handler whose events take long
-    /// leaves something to the others; the other half goes to whoever wants it. At least one may always run.
+    /// leaves something to the others; the other half goes to those that have more to do. At least one may always run.
     pub(crate) fn limit(&self) -> usize {
         let InFlight { limit, running, .. } = &*self.all;
         let sure = limit / (2 * running.len());

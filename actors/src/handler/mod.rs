@@ -71,7 +71,7 @@ pub trait BatchHandler: 'static {
 
     /// Handles a batch and answers for each event, in the order of `events`.
     ///
-    /// Events of one key stand in order. Where one of them fails, answer the same for those of its key behind it, or
+    /// Events of one key are in order. Where one of them fails, answer the same for those of its key behind it, or
     /// they will have been handled before it. An event that failed before comes alone.
     fn handle_batch(&self, events: &[Event<Self::Event>]) -> impl Future<Output = Vec<HandlerResult>>;
 }

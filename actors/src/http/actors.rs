@@ -1,4 +1,4 @@
-//! The tree of actors on the management listener: how each stands, and commands to them.
+//! The tree of actors on the management listener: the state of each, and commands to them.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
@@ -11,7 +11,7 @@ use super::publish::short_header;
 use crate::status::{ActorStatus, Vitals};
 use crate::supervisor::{Requester, Verb};
 
-/// Header in which whoever gives a command may say who that is.
+/// Header in which the caller of a command may say who that is.
 const REQUESTED_BY: &str = "x-requested-by";
 
 #[derive(Serialize)]

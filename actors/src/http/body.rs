@@ -85,7 +85,7 @@ fn unreadable(error: &actix_web::Error) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))
 }
 
-/// Decodes a value that stands at `base` (a JSON pointer) in the request.
+/// Decodes a value that is at `base` (a JSON pointer) in the request.
 ///
 /// # Errors
 /// One entry per field that is missing or wrong.

@@ -8,7 +8,7 @@ use crate::producer::Outlet;
 use crate::status::{ActorStatus, ActorTree, ConsumerBoard, ConsumerStatus, HandlerCounters, HandlerStatus, Vitals};
 use crate::supervisor::{Commands, Heartbeats};
 
-/// Everything that is measured of a service, for whoever asks.
+/// Everything that is measured of a service.
 #[derive(Clone)]
 pub struct Health {
     pub(crate) service: &'static str,
@@ -27,19 +27,19 @@ pub struct Health {
 }
 
 impl Health {
-    /// How the consumer stands now.
+    /// The state of the consumer now.
     #[must_use]
     pub fn consumer(&self) -> ConsumerStatus {
         self.consumer.status()
     }
 
-    /// How the handlers stand now.
+    /// The states of the handlers now.
     #[must_use]
     pub fn handlers(&self) -> Vec<HandlerStatus> {
         self.handlers.iter().map(|(name, topic, counters)| counters.status(name, topic)).collect()
     }
 
-    /// How every actor stands now, sorted by path.
+    /// The state of every actor now, sorted by path.
     #[must_use]
     pub fn actors(&self) -> Vec<ActorStatus> {
         self.tree.all().iter().map(|vitals| vitals.status()).collect()

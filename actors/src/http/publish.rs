@@ -45,7 +45,7 @@ impl Publisher {
         Self { producer, outlet, deadline }
     }
 
-    /// Publishes `message`, which stands at `pointer` in the request, as an event of contract `E`. Members that the
+    /// Publishes `message`, which is at `pointer` in the request, as an event of contract `E`. Members that the
     /// contract does not know are sent too.
     ///
     /// # Errors

@@ -75,7 +75,7 @@ impl Health {
             let StallStatus { offset, key, handler, why, seconds } = partition.stalled.as_ref()?;
             let key = key.as_ref().map_or(String::new(), |key| format!(" (key {key})"));
             let (topic, number) = (&partition.topic, partition.partition);
-            Some(format!("{topic}/{number} stands at offset {offset}{key} for {seconds} s: {handler}, {why}"))
+            Some(format!("{topic}/{number} is stalled at offset {offset}{key} for {seconds} s: {handler}, {why}"))
         });
         let stuck = self.heartbeats.stuck().into_iter().map(|(arbiter, still)| {
             let seconds = still.as_secs();
@@ -111,7 +111,7 @@ impl Health {
     }
 }
 
-/// `?verbose` tells each check, also those that are well, and how the actors stand.
+/// `?verbose` tells each check, also those that are well, and the states of the actors.
 pub(super) async fn readyz(request: HttpRequest, health: web::Data<Health>) -> HttpResponse {
     let checks = health.checks(&health.consumer(), &health.handlers());
     let readiness = Readiness::of(&checks);

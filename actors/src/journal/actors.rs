@@ -1,4 +1,4 @@
-//! How the actors stand.
+//! The states of the actors.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use metrics::{counter, gauge};
 
 use super::Entry;
 
-/// How an actor stands; metrics alone.
+/// The state of an actor; metrics alone.
 pub struct ActorSeen<'a> {
     /// Its path.
     pub actor: &'a str,

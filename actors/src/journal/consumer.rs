@@ -1,4 +1,4 @@
-//! The consumer: its partitions, its commits, its standstills.
+//! The consumer: its partitions, its commits, and that it was frozen.
 
 use std::fmt;
 use std::sync::Arc;
@@ -103,21 +103,21 @@ impl Entry for PausedPartitions {
     }
 }
 
-/// The consumer's thread stood still for so long that its partitions may be another's. It holds everything until the
+/// The consumer's thread was frozen for so long that its partitions may be another's. It holds everything until the
 /// broker has confirmed that it still is a member.
 pub struct MembershipDoubted {
-    /// How long it stood still.
+    /// How long it was frozen.
     pub gap: Duration,
 }
 
 impl Entry for MembershipDoubted {
     fn write(&self, service: &Arc<str>) {
-        warn!(%service, gap = ?self.gap, "stood still: holds everything until the broker confirms its membership");
+        warn!(%service, gap = ?self.gap, "was frozen: holds everything until the broker confirms its membership");
         counter!("membership_doubts_total", "service" => service.clone()).increment(1);
     }
 }
 
-/// The broker took a commit after the standstill: the member goes on where it stood.
+/// The broker took a commit after that: the member goes on where it was.
 pub struct MembershipConfirmed;
 
 impl Entry for MembershipConfirmed {
@@ -126,7 +126,7 @@ impl Entry for MembershipConfirmed {
     }
 }
 
-/// A frontier stands still although there is something to do.
+/// A frontier does not move although there is something to do.
 pub struct Stalled<'a> {
     /// Topic.
     pub topic: &'a str,
@@ -140,9 +140,9 @@ pub struct Stalled<'a> {
     pub handler: &'a str,
     /// What it waits for.
     pub why: &'a str,
-    /// For how long it stands.
+    /// For how long it has not moved.
     pub still: Duration,
-    /// Partitions that stand still now.
+    /// Partitions that are stalled now.
     pub known: usize,
 }
 
@@ -155,15 +155,15 @@ impl Entry for Stalled<'_> {
     }
 }
 
-/// A frontier that stood still moves again.
+/// A frontier that was stalled moves again.
 pub struct StallOver<'a> {
     /// Topic.
     pub topic: &'a str,
     /// Partition.
     pub partition: i32,
-    /// The offset it stood at.
+    /// The offset it was at.
     pub offset: i64,
-    /// Partitions that stand still now.
+    /// Partitions that are stalled now.
     pub known: usize,
 }
 
@@ -204,7 +204,7 @@ impl Entry for CommitFailed<'_> {
     }
 }
 
-/// Progress that the group takes no commit of was noted beside it.
+/// Progress that the group takes no commit of was noted in a second group.
 pub struct NotesTaken {
     /// Partitions that were noted.
     pub partitions: usize,
@@ -212,7 +212,7 @@ pub struct NotesTaken {
 
 impl Entry for NotesTaken {
     fn write(&self, service: &Arc<str>) {
-        debug!(%service, partitions = self.partitions, "progress noted beside the group");
+        debug!(%service, partitions = self.partitions, "progress noted in a second group");
         counter!("notes_total", "service" => service.clone()).increment(1);
     }
 }
@@ -231,7 +231,7 @@ impl Entry for NotesRefused<'_> {
         if *again {
             debug!(%service, %error, "progress not noted");
         } else {
-            warn!(%service, %error, "progress not noted beside the group, which takes no commits");
+            warn!(%service, %error, "progress not noted, while the group takes no commits");
         }
         counter!("notes_failed_total", "service" => service.clone()).increment(1);
     }
@@ -245,7 +245,7 @@ pub struct NotesRead {
 
 impl Entry for NotesRead {
     fn write(&self, service: &Arc<str>) {
-        info!(%service, partitions = self.partitions, "goes on from notes beside the group's commits");
+        info!(%service, partitions = self.partitions, "goes on from notes newer than the group's commits");
         counter!("notes_read_total", "service" => service.clone()).increment(1);
     }
 }

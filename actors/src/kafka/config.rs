@@ -68,7 +68,7 @@ const OF_MEMBERS: [&str; 4] =
 /// Ends the name of the group that keeps the notes of a group.
 pub const NOTES_SUFFIX: &str = ".progress";
 
-/// Properties that the delivery guarantees stand on; passing them through is refused.
+/// Properties that the delivery guarantees depend on; passing them through is refused.
 const OURS: [&str; 8] = [
     "bootstrap.servers",
     "group.id",
@@ -207,7 +207,7 @@ impl KafkaConfig {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // Java's placement, so that a key lies in the same partition whoever wrote it.
+            // Java's placement, so that a key lies in the same partition whichever client wrote it.
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
             .set("compression.type", "lz4")

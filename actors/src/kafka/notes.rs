@@ -1,4 +1,4 @@
-//! Notes of progress that the group takes no commit of: offsets of a group beside it that never has a member, so that they
+//! Notes of progress that the group takes no commit of: offsets of a second group that never has a member, so that they
 //! are taken while the group rebalances.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Notes {
     consumer: QueuedConsumer<Silent>,
 }
 
-/// Says nothing of its own: the consumer beside it speaks to the same brokers and tells of them, and whether notes are
+/// Says nothing of its own: the service's consumer speaks to the same brokers and tells of them, and whether notes are
 /// taken is told by their answers.
 struct Silent;
 

@@ -65,7 +65,7 @@ impl PublishError {
 /// Gets the fate of one record.
 pub type Reply = oneshot::Sender<Result<Delivery, PublishError>>;
 
-/// What whoever keeps a client is told of it.
+/// What the keeper of a client is told of it.
 #[derive(Debug)]
 pub enum SinkEvent {
     /// It met a fatal error: it never sends again.

@@ -33,7 +33,7 @@ pub enum SourceError {
     /// The group still knows a member with this instance id, and lets no other in until it has left or timed out.
     #[error("the group still has a member with the same KAFKA_GROUP_INSTANCE_ID")]
     Unreleased,
-    /// A record came outside the forwarded queue: taking it in could break the order of its partition.
+    /// A record came outside the forwarded queue: accepting it could break the order of its partition.
     #[error("a record of {topic}/{partition} came outside the queue")]
     Astray {
         /// Topic.
@@ -44,7 +44,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// What it is to the member.
+    /// What it means to the member.
     pub(crate) fn failure(&self) -> Failure {
         let cause = self.to_string();
         match self {
@@ -113,7 +113,7 @@ impl Source {
         !self.stash.is_empty()
     }
 
-    /// Forgets what was read of a partition and not taken; true where there was something, so that it is to be read again
+    /// Forgets what was read of a partition and not taken; true where there was something, so that it has to be read again
     /// from where the taking ended.
     pub fn forget(&mut self, partition: &TopicPartition) -> bool {
         self.stash.forget(partition)

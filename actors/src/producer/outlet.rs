@@ -34,7 +34,7 @@ pub(super) struct Line {
     unsent: VecDeque<Waiting>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
-    /// Why no client comes, where none does: whatever is to be sent is refused.
+    /// Why no client comes, where none does: what comes to be sent is refused.
     closed: Option<&'static str>,
 }
 
@@ -271,7 +271,7 @@ impl Line {
         self.waiting_bytes = 0;
     }
 
-    /// A client comes after all: what is to be sent waits for it.
+    /// A client comes after all: what comes to be sent waits for it.
     pub(super) fn reopen(&mut self) {
         self.closed = None;
     }

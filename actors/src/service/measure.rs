@@ -1,4 +1,4 @@
-//! How the actors stand goes to the metrics, each second: whoever scrapes one service of a process sees those of all.
+//! The states of the actors go to the metrics, each second: a scrape of one service of a process sees those of all.
 
 use std::time::Duration;
 

@@ -34,7 +34,7 @@ pub(super) struct ConsumerStart {
     pub(super) kafka: KafkaConfig,
     pub(super) settings: Settings,
     pub(super) topics: Vec<TopicSpec>,
-    /// Topics, their handlers, and how these stand.
+    /// Topics, their handlers, and the counters of these.
     pub(super) subscribed: Vec<(String, &'static str, Arc<HandlerCounters>)>,
     pub(super) handlers: Vec<(String, StartHandler, HandlerContext)>,
     pub(super) answered: mpsc::Receiver<Vec<delivery::answer::Answer>>,

@@ -14,7 +14,7 @@ use crate::catch_panic::Panicked;
 /// Restarts within the window beyond which none is counted: a larger number would tell no more.
 const MAX_RESTARTS_COUNTED: usize = 1000;
 
-/// How an actor stands.
+/// The state of an actor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorState {
@@ -54,7 +54,7 @@ impl ActorState {
         Self::StoppedByOperator,
     ];
 
-    /// The word that stands in metrics and in what is asked.
+    /// The word for it in metrics and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -105,7 +105,7 @@ struct Past {
     restarts: VecDeque<Instant>,
 }
 
-/// Stands for a mailbox of which no one counts the messages.
+/// The depth of a mailbox of which no one counts the messages.
 const UNKNOWN: usize = usize::MAX;
 
 impl Vitals {
@@ -133,7 +133,7 @@ impl Vitals {
         &self.path
     }
 
-    /// How it stands.
+    /// Its state.
     #[must_use]
     pub fn state(&self) -> ActorState {
         let state = self.state.load(Ordering::Relaxed);
@@ -195,7 +195,7 @@ impl Vitals {
         self.faults.pass(place);
     }
 
-    /// Where its actor is to panic.
+    /// Where its actor should panic.
     #[cfg(feature = "faults")]
     #[must_use]
     pub fn faults(&self) -> &super::faults::Faults {
@@ -206,7 +206,7 @@ impl Vitals {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As they stand now.
+    /// As they are now.
     #[must_use]
     pub fn status(&self) -> ActorStatus {
         let (last_failure, restarts_in_window) = {
@@ -229,13 +229,13 @@ impl Vitals {
     }
 }
 
-/// How an actor stands, and what it did.
+/// The state of an actor, and what it did.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActorStatus {
     /// Its place in the tree.
     pub path: String,
-    /// How it stands.
+    /// Its state.
     pub state: ActorState,
     /// Restarts in all.
     pub restarts: u64,

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn an_actor_of_which_nobody_has_the_address_ends() {
+    fn an_actor_whose_address_no_one_has_ends() {
         actix::System::new().block_on(async {
             let World { address, begun, .. } = world(QUICK);
             address.send(Tell).await.unwrap();

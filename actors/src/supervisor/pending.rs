@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_can_be_restarted_or_stopped_and_only_what_an_operator_stopped_can_be_started() {
+    fn what_is_not_stopped_can_be_restarted_or_stopped_and_only_what_an_operator_stopped_can_be_started() {
         use ActorState::{BackingOff, Failed, OverBudget, Probing, Running, Starting, StoppedByOperator};
         for state in [Running, BackingOff, OverBudget, Probing] {
             let possible = Verb::ALL.map(|verb| verb.refused_in(state).is_none());

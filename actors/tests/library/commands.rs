@@ -165,7 +165,7 @@ impl Handler for Waits {
 }
 
 #[test]
-fn a_thread_that_falls_while_it_leaves_on_command_says_so_and_is_then_where_it_was_sent() {
+fn a_thread_that_panics_while_it_leaves_on_command_says_so_and_is_then_where_it_was_sent() {
     actix::System::new().block_on(async {
         let broker = broker();
         let may = Arc::new(Semaphore::new(0));
@@ -223,10 +223,13 @@ fn a_router_that_is_stopped_has_the_consumer_wait_and_goes_on_with_what_waited_a
         })
         .await;
         let (handled, began) = (ledger.len(), Instant::now());
-        wait_for("longer than a frontier may stand", || {
+        wait_for("longer than a frontier may rest", || {
             let reasons = service.health().readiness().reasons;
             assert!(reasons.contains(&format!("{ROUTER} is stopped by an operator")), "{reasons:?}");
-            assert!(!reasons.iter().any(|reason| reason.contains(" stands at offset ")), "it is no stall: {reasons:?}");
+            assert!(
+                !reasons.iter().any(|reason| reason.contains(" is stalled at offset ")),
+                "it is no stall: {reasons:?}"
+            );
             began.elapsed() > STALL_AFTER + Duration::from_secs(3)
         })
         .await;

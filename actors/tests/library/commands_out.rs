@@ -168,9 +168,9 @@ fn what_waited_too_long_for_a_stopped_producers_actor_never_goes_out() {
             done(&service, path, "stop").await;
         }
         Publisher::new(&broker).publish(&step(0)).await;
-        wait_for("it to be in hand", || service.health().handlers()[0].running == 1).await;
+        wait_for("it to be in flight", || service.health().handlers()[0].running == 1).await;
         let began = Instant::now();
-        // Whoever asks by HTTP is answered in time.
+        // The caller by HTTP is answered in time.
         assert_eq!(publish(&service, 1).await.0, 504);
         wait_for("the end of its patience", || began.elapsed() > Duration::from_secs(1)).await;
         for path in [ACTOR, WORKER] {

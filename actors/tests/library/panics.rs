@@ -103,7 +103,7 @@ fn healthy_events_are_handled_in_order_and_poison_is_dead_lettered(route: impl F
         // The last panic may be followed by a restart after its event was settled.
         wait_for("the last handler", || status().state == ActorState::Running).await;
         let restarts = usize::try_from(status().restarts).unwrap();
-        // A call that panics beside another one to the same handler costs no restart of its own.
+        // A call that panics while another one to the same handler runs costs no restart of its own.
         assert!(restarts >= usize::try_from(poisonous).unwrap(), "{restarts}");
         assert_eq!(seen.made.load(Ordering::Relaxed), restarts + 1, "fresh state after each panic, and no other");
         assert!(status().last_panic.unwrap().message.contains("poison"));
@@ -112,14 +112,14 @@ fn healthy_events_are_handled_in_order_and_poison_is_dead_lettered(route: impl F
 }
 
 #[test]
-fn a_panic_costs_failed_attempts_of_the_event_in_hand_and_nothing_else() {
+fn a_panic_costs_failed_attempts_of_the_event_in_flight_and_nothing_else() {
     healthy_events_are_handled_in_order_and_poison_is_dead_lettered(|seen| {
         Route::each(TOPIC, move |_| Probe::new(&seen))
     });
 }
 
 #[test]
-fn a_panic_in_a_batch_takes_nobody_with_it() {
+fn a_panic_in_a_batch_takes_no_other_event_with_it() {
     healthy_events_are_handled_in_order_and_poison_is_dead_lettered(|seen| {
         Route::batched(TOPIC, move |_| Batches(Probe::new(&seen)))
     });
@@ -158,14 +158,14 @@ impl Handler for Takes {
 }
 
 #[test]
-fn a_panic_of_a_contracts_own_code_makes_its_event_a_dead_letter_and_takes_nobody_with_it() {
+fn a_panic_of_a_contracts_own_code_makes_its_event_a_dead_letter_and_takes_no_other_with_it() {
     actix::System::new().block_on(async {
         let broker = broker();
         let service = service(&broker, &[], Route::each(TOPIC, |_| Takes));
         wait_until_ready(&service).await;
         let publisher = Publisher::new(&broker);
         for number in 0..10 {
-            // A step looks like a fragile one to whoever reads it.
+            // A step looks like a fragile one to the reader.
             publisher.publish(&Step { key: "same".to_owned(), number, poison: number == 3 }).await;
         }
         let status = || service.health().handlers().remove(0);

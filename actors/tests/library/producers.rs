@@ -98,7 +98,7 @@ fn client(service: &Service) -> (ActorState, u64) {
 const QUICK: [(&str, &str); 2] = [("RESTART_BACKOFF_MS", "1"), ("RESTART_MAX_BACKOFF_MS", "20")];
 
 #[test]
-fn after_a_fatal_error_what_was_accepted_is_written_once_or_said_to_be_unknown_and_nobody_else_notices() {
+fn after_a_fatal_error_what_was_accepted_is_written_once_or_said_to_be_unknown_and_no_one_else_notices() {
     the_client_fails(&broker(), TOPIC, OUT);
 }
 

@@ -46,7 +46,7 @@ fn on_kafka_a_handler_slower_than_three_poll_intervals_causes_no_rebalance() {
         let variables = [
             ("KAFKA_GROUP", name.as_str()),
             ("KAFKA_PROPERTY_MAX_POLL_INTERVAL_MS", &interval),
-            // With two events in flight the intake stands still.
+            // With two events in flight nothing more is read.
             ("MAX_IN_FLIGHT_RECORDS", "2"),
         ];
         let service = service(&broker, &variables, route);

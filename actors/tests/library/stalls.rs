@@ -1,4 +1,4 @@
-//! A frontier that stands still is named, and what waits for its next attempt is none.
+//! A frontier that does not move is named, and what waits for its next attempt is none.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -30,10 +30,10 @@ fn step(key: &str, number: u32, poison: bool) -> Step {
     Step { key: key.to_owned(), number, poison }
 }
 
-/// What readiness says of frontiers that stand still.
+/// What readiness says of stalled frontiers.
 fn stalls(service: &Service) -> Vec<String> {
     let reasons = service.health().readiness().reasons.into_iter();
-    reasons.filter(|reason| reason.contains(" stands at offset ")).collect()
+    reasons.filter(|reason| reason.contains(" is stalled at offset ")).collect()
 }
 
 #[test]
@@ -53,11 +53,11 @@ fn a_handler_that_hangs_is_named_with_its_key_and_offset_until_it_goes_on() {
         wait_for("the others", || service.health().handlers()[0].handled == 21).await;
         wait_for("the stall", || !stalls(&service).is_empty()).await;
         let partitions = service.health().consumer().partitions;
-        let stood: Vec<u64> = partitions.iter().filter_map(|at| Some(at.stalled.as_ref()?.seconds)).collect();
-        assert!(stood.len() == 1 && stood[0] >= STALL_AFTER.as_secs(), "one, and not before its time: {stood:?}");
+        let seconds: Vec<u64> = partitions.iter().filter_map(|at| Some(at.stalled.as_ref()?.seconds)).collect();
+        assert!(seconds.len() == 1 && seconds[0] >= STALL_AFTER.as_secs(), "one, and not before its time: {seconds:?}");
         let reasons = stalls(&service);
         assert_eq!(reasons.len(), 1, "the other partitions are well: {reasons:?}");
-        let offset = format!("{TOPIC}/{partition} stands at offset ");
+        let offset = format!("{TOPIC}/{partition} is stalled at offset ");
         for part in [offset.as_str(), "(key stuck)", "Hangs, its handler has not answered"] {
             assert!(reasons[0].contains(part), "{part:?} is missing in {reasons:?}");
         }
@@ -68,7 +68,7 @@ fn a_handler_that_hangs_is_named_with_its_key_and_offset_until_it_goes_on() {
     });
 }
 
-/// Fails for longer than a frontier may stand.
+/// Fails for longer than a frontier may rest.
 #[derive(Clone, Default)]
 struct Fails(Rc<Cell<Option<Instant>>>);
 
@@ -76,7 +76,7 @@ impl Handler for Fails {
     type Event = Step;
 
     async fn handle(&self, event: &Event<Step>) -> HandlerResult {
-        // From the first attempt on: until then nothing stands.
+        // From the first attempt on: until then nothing is stalled.
         let began = self.0.get().unwrap_or_else(Instant::now);
         self.0.set(Some(began));
         let enough = event.attempt() > 10 && began.elapsed() > STALL_AFTER + Duration::from_secs(3);

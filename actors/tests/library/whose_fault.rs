@@ -174,7 +174,7 @@ impl Handler for Often {
 }
 
 #[test]
-fn one_event_in_a_hundred_that_panics_at_once_beside_others_that_take_their_time_opens_nothing() {
+fn one_event_in_a_hundred_that_panics_at_once_among_others_that_take_their_time_opens_nothing() {
     const STEPS: u32 = 5_000;
     actix::System::new().block_on(async {
         let broker = broker();

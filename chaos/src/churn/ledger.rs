@@ -62,7 +62,7 @@ impl Verdict {
     }
 }
 
-/// What befell whom, and which members had an instance id in common.
+/// What happened to whom, and which members had an instance id in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Story<'a> {
     pub(crate) faults: &'a [Fault],
@@ -117,15 +117,15 @@ pub(crate) fn judge(fed: &[Fed], handlings: &[Handling], story: &Story<'_>) -> V
     verdict
 }
 
-/// Why it was done again: one was frozen over it, or what befell the one who had finished it first.
+/// Why it was done again: one was frozen over it, or what happened to the one who had finished it first.
 fn cause(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> {
     let over = |fault: &Fault| fault.at > again.start && Some(fault.until) < again.finish;
     let mut of_again = faults.iter().filter(|fault| fault.kind == Kind::Freeze && fault.member == again.member);
-    if of_again.any(over) { Some(Kind::Freeze) } else { befell(first, again, faults) }
+    if of_again.any(over) { Some(Kind::Freeze) } else { first_fault(first, again, faults) }
 }
 
-/// What befell the one who had finished it before it was begun again; the first thing, for it kept it from telling.
-fn befell(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> {
+/// What happened to the one who had finished it before it was begun again; the first thing, for it kept it from telling.
+fn first_fault(first: &Handling, again: &Handling, faults: &[Fault]) -> Option<Kind> {
     let between = |fault: &&Fault| Some(fault.until) >= first.finish && fault.at <= again.start;
     let of_first = faults.iter().filter(|fault| fault.member == first.member).filter(between);
     of_first.min_by_key(|fault| fault.at).map(|fault| fault.kind)
@@ -149,11 +149,11 @@ fn is_late(handling: &Handling, of_place: &[Handling], story: &Story<'_>) -> boo
     frozen.any(|fault| {
         of_place.iter().any(|other| {
             let meanwhile = other.member != handling.member && other.start > fault.at && other.finish < handling.finish;
-            // What had befallen the other may have been reason enough to do it again.
+            // What had happened to the other may have been reason enough to do it again.
             meanwhile
                 && other.finish.is_some()
                 && !story.twins(handling, other)
-                && befell(other, handling, faults).is_none()
+                && first_fault(other, handling, faults).is_none()
         })
     })
 }
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_is_laid_to_what_befell_the_one_who_had_finished_it() {
+    fn a_repeat_is_laid_to_what_happened_to_the_one_who_had_finished_it() {
         let repeat = [handled(0, 0, 11, 12), handled(1, 0, 50, 51)];
         for kind in [Kind::Kill, Kind::Leave] {
             let verdict = judge(&[fed(0, 1, 10)], &repeat, &[fault(kind, 0, 20, 20), fault(Kind::Kill, 1, 60, 60)]);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_is_laid_to_the_first_thing_that_befell_the_one_who_had_finished_it() {
+    fn a_repeat_is_laid_to_the_first_thing_that_happened_to_the_one_who_had_finished_it() {
         let repeat = [handled(0, 0, 11, 12), handled(1, 0, 50, 51)];
         let faults = [fault(Kind::Freeze, 0, 20, 30), fault(Kind::Leave, 0, 40, 40)];
         assert_eq!(judge(&[fed(0, 1, 10)], &repeat, &faults).repeated, BTreeMap::from([(Some(Kind::Freeze), 1)]));

@@ -1,5 +1,5 @@
 //! Members of one group come, leave, are killed and frozen while records flow. A ledger of every handling shows what was
-//! lost, repeated, out of order or late, and how long a partition stood still.
+//! lost, repeated, out of order or late, and how long a partition was stalled.
 //!
 //! `dev/kafka -- cargo run --release -p chaos --bin churn [classic|kip848|static] [SEED] [SECONDS]`
 
@@ -35,7 +35,7 @@ const KEYS: u32 = 1_000;
 const RECORDS_PER_SECOND: u32 = 60_000 / 45;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 const FROZEN_FOR: Duration = Duration::from_secs(9);
-/// A member that was thawed stays for so long beside the one that took its place.
+/// A member that was thawed stays for so long while the one that took its place runs.
 const STAYS_AFTER_THAW: Duration = Duration::from_secs(4);
 /// After the last record was fed all must be handled by then.
 const DRAINED_WITHIN: Duration = Duration::from_mins(1);
@@ -262,7 +262,7 @@ fn evaluate(group: &Group, fed: &[Fed], protocol: &str, drained: bool, folder: t
         (by(Some(Kind::Leave)) == 0 && by(None) == 0, "a clean leave repeats nothing"),
         (
             verdict.longest_stall <= Duration::from_secs(stall_limit),
-            "no partition stands still for longer than the limit",
+            "no partition is stalled for longer than the limit",
         ),
     ];
     let broken: Vec<&str> = promises.iter().filter(|(kept, _)| !kept).map(|(_, promise)| *promise).collect();

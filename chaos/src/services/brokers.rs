@@ -44,7 +44,7 @@ impl Brokers<'_> {
         match partitions.keys().find(|(name, _)| topic::ALL.contains(&name.as_str())) {
             None => Ok(()),
             Some((name, _)) => {
-                invalid(format!("the topic {name} is there already: wants a Kafka that nobody has used"))
+                invalid(format!("the topic {name} is there already: requires a Kafka that no one has used"))
             }
         }
     }

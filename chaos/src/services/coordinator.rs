@@ -123,7 +123,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// The length, plus one, as a varint stands before it.
+    /// The length, plus one, as a varint is before it.
     fn compact_text(&mut self) -> Option<String> {
         let mut length = 0;
         for shift in (0..28).step_by(7) {

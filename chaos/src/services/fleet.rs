@@ -25,7 +25,7 @@ const RECOVERY_DEADLINE: Duration = Duration::from_secs(90);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// Until the kernel has ended what was killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
-/// For a request to say how an instance stands.
+/// For a request to say in which state an instance is.
 const STATUS_DEADLINE: Duration = Duration::from_secs(2);
 /// Partitions that each service subscribes to: two topics of as many as the product creates.
 const PARTITIONS: usize = 2 * 8;
@@ -191,7 +191,7 @@ impl<'a> Pair<'a> {
 
     fn send(&mut self, one: usize, signal: Signal) -> Result<(), Trouble> {
         self.alive(one)?;
-        let Some(process) = &self.processes[one] else { return invalid("a signal to nobody") };
+        let Some(process) = &self.processes[one] else { return invalid("a signal to an instance that does not run") };
         Ok(process.signal(signal)?)
     }
 
@@ -220,7 +220,7 @@ impl<'a> Pair<'a> {
         let name = self.name(one);
         self.story.say(&format!("{name}: SIGTERM"));
         let Some(mut process) = self.processes[one].take() else {
-            return invalid("a signal to nobody");
+            return invalid("a signal to an instance that does not run");
         };
         match process.ended(STOP_DEADLINE)? {
             Some(status) if status.success() => Ok(began),

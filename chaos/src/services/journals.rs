@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::trouble::Trouble;
 
-/// What stands in the logs of all instances.
+/// What is in the logs of all instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Journals {
     /// Records that came to a handler again: a first attempt at a place at which there was one before. What a killed

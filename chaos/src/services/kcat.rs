@@ -50,7 +50,7 @@ fn text(bytes: Option<&[u8]>) -> &str {
     bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
-/// How a partition stands.
+/// Which broker leads a partition, and which have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionState {
     pub(crate) leader: i64,
@@ -99,10 +99,7 @@ impl Kcat {
         for record in &records {
             let next = next.entry(record.partition).or_default();
             if record.offset != *next {
-                return invalid(format!(
-                    "{topic}/{}: {} stands where {next} is expected",
-                    record.partition, record.offset
-                ));
+                return invalid(format!("{topic}/{}: {} is where {next} is expected", record.partition, record.offset));
             }
             *next += 1;
         }
@@ -132,7 +129,7 @@ impl Kcat {
         if ends.len() == asked.len() { Ok(ends) } else { invalid(format!("the ends of {topic} are not known")) }
     }
 
-    /// How every partition of the cluster stands, by topic and number.
+    /// The state of every partition of the cluster, by topic and number.
     pub(crate) fn partitions(&self) -> Result<BTreeMap<(String, i32), PartitionState>, Trouble> {
         let output = self.run(ASK_SECONDS, &["-L", "-J"], b"")?;
         let Ok(json) = serde_json::from_slice::<Value>(&output) else { return invalid("kcat -L says no JSON") };
@@ -170,7 +167,7 @@ fn parse(mut rest: &[u8]) -> Option<Vec<Record>> {
         let mut number = || numbers.next()?.ok();
         let (partition, offset, appended_ms) = (i32::try_from(number()?).ok()?, number()?, number()?);
         let (key_length, value_length) = (number()?, number()?);
-        // A length of -1 stands for null.
+        // A length of -1 means null.
         let mut take = |length: i64| -> Option<Option<Vec<u8>>> {
             let Ok(length) = usize::try_from(length) else { return Some(None) };
             let (bytes, behind) = rest.split_at_checked(length)?;

@@ -70,7 +70,7 @@ fn whole_run(options: Options, folder: &Path) -> Result<(), Trouble> {
     if missing.is_empty() { Ok(()) } else { invalid(missing.join("; ")) }
 }
 
-/// Builds `standalone` as this program was built, beside which it lies.
+/// Builds `standalone` as this program was built, in whose folder it lies.
 fn build_program() -> Result<PathBuf, Trouble> {
     let this = env::current_exe()?;
     let folder = this.parent().unwrap_or(Path::new("."));

@@ -20,7 +20,7 @@ stopped and started, and brokers killed. Then checks what is left in the topics 
 
 Exit codes: 0 every promise was kept, 1 one was broken, 2 unknown arguments, 3 the run shows nothing.";
 
-/// What a run is to be.
+/// What a run should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     /// New faults begin for so long.

@@ -106,7 +106,7 @@ impl Counts {
         println!("duplicates      {} recognised", journals.duplicates);
         println!("retries         {}", journals.retries);
         println!("commits         {}, {} with progress above the offset", self.commits, self.commits_with_progress);
-        println!("notes           {} beside the groups, which took no commits", self.notes);
+        println!("notes           {} in second groups, while the first took no commits", self.notes);
         println!("recovery                                     times  median  longest");
         for (what, times) in &told.recoveries {
             let mut times = times.clone();

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::trouble::Trouble;
 
-/// Whoever restarts after a crash holds the database for a moment.
+/// An instance that restarts after a crash holds the database for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks of the witness.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);

@@ -196,7 +196,7 @@ fn read_groups(kcat: &Kcat) -> Result<Groups, Trouble> {
     Groups::read(&records).map_err(Trouble::Invalid)
 }
 
-/// Whether the last commits stand at the ends of the two topics. What cannot be asked now is asked again.
+/// Whether the last commits are at the ends of the two topics. What cannot be asked now is asked again.
 fn all_is_committed(kcat: &Kcat) -> bool {
     let look = || -> Result<bool, Trouble> {
         let groups = read_groups(kcat)?;

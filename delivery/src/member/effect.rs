@@ -123,7 +123,7 @@ pub enum Told {
     StaleAnswers(u64),
     /// So many records were given up unstarted.
     GivenUp(u64),
-    /// The thread stood still for so long that what it holds may be another's.
+    /// The thread was frozen for so long that what it holds may be another's.
     Doubted(Duration),
     /// The broker confirmed that this is a member.
     Confirmed,

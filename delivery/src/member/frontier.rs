@@ -207,7 +207,7 @@ impl Frontier {
 
     /// An upper bound of what [`settled_above`](Self::settled_above) takes when it is written, now and in whatever order
     /// the unsettled come to be settled: two runs that become one take no more than they did, and a run that is new,
-    /// of two bytes, needs two unsettled records that stood side by side, each of which was charged one.
+    /// of two bytes, needs two unsettled records that were side by side, each of which was charged one.
     #[must_use]
     pub fn worst_progress_bytes(&self) -> usize {
         let tail = self.unsettled.back().zip(self.end).map_or(0, |(last, end)| {

@@ -17,7 +17,7 @@ const FINAL_COMMIT_PAUSE: Duration = Duration::from_millis(50);
 /// How long partitions wait for what was started once the whole member has drained.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(500);
 /// A whole member that leaves waits so long after the deadline of its drain for what it has settled to be committed or
-/// noted, and for a rebalance that waits for another member: to leave in its middle is to undo it. The coordinator hears of
+/// noted, and for a rebalance that waits for another member: leaving in its middle would undo it. The coordinator hears of
 /// it when the rebalance is over, before anyone got what it brought, and it begins again.
 const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// Leaving the group, last commits included, is given up so long after it began, and so long after the deadline of the drain

@@ -1,4 +1,4 @@
-//! May this member act on what it holds? A process that stood still (stopped, a paused container, a machine that slept)
+//! May this member act on what it holds? A process that was frozen (stopped, a paused container, a machine that slept)
 //! may have lost its partitions without having heard of it.
 //!
 //! The lease is renewed at each turn. After a gap on the monotonic clock it is not: the broker is asked by a commit, and the
@@ -49,7 +49,7 @@ struct Doubt {
 pub(crate) enum Turn {
     /// The lease is renewed.
     Certain,
-    /// It stood still for so long that what it holds may be another's. The broker has to be asked, by a commit.
+    /// It was frozen for so long that what it holds may be another's. The broker has to be asked, by a commit.
     Doubted {
         /// How long.
         gap: Duration,
@@ -148,7 +148,7 @@ impl Membership {
     }
 
     /// From the last turn on, also where a commit is accepted later. Between the turn and that answer the process may have
-    /// stood still once more.
+    /// was frozen once more.
     fn renew(&self, now: Instant) {
         self.lease.renew(now, self.last_turn + LEASE);
     }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_stood_still_is_in_doubt_until_a_later_commit_is_accepted() {
+    fn a_member_that_was_frozen_is_in_doubt_until_a_later_commit_is_accepted() {
         let begin = Instant::now();
         let (mut member, lease) = member(begin);
         assert_eq!(member.turn(begin + Duration::from_millis(20), true), Turn::Certain);
@@ -215,7 +215,7 @@ mod tests {
         let (mut member, lease) = member(begin);
         assert!(matches!(member.turn(begin + seconds(9), true), Turn::Doubted { .. }));
         member.ask(7, true);
-        // It stands still again in the middle of the turn, and finds the answer in the socket at second 20.
+        // It freezes again in the middle of the turn, and finds the answer in the socket at second 20.
         assert!(member.commit_accepted(8, begin + seconds(20)) && !lease.holds(begin + seconds(20)));
         assert!(lease.holds(begin + seconds(9) + LEASE / 2));
         assert!(matches!(member.turn(begin + seconds(20), true), Turn::Doubted { .. }));

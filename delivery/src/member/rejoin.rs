@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_to_stay_out_does_so_however_it_got_there_until_it_is_started() {
+    fn a_member_that_should_stay_out_does_so_however_it_got_there_until_it_is_started() {
         let begin = Instant::now();
         let mut rejoin = Rejoin::new(POLICY);
         let failed = rejoin.failed(&client(), Some(Then::StayOut(3)), begin, 0.5);

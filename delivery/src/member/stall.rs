@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frontier_that_stands_still_with_something_to_do_is_named_until_it_moves() {
+    fn a_frontier_that_does_not_move_with_something_to_do_is_named_until_it_moves() {
         let (mut partitions, mut context) = stuck();
         let (begin, mut watch) = (Instant::now(), StallWatch::default());
         context.handlers[0].slow.calls = vec![call(&partitions, 42, begin)];

@@ -1,7 +1,7 @@
 //! Whose fault is a failure, the event's or the handler's? Evidence over different keys decides.
 //!
 //! A key that always fails is that key's problem. Where events of several different keys fail and nothing goes well in
-//! between, it is the handler's, or that of what the handler needs, and no event is to pay for it: the breaker opens. It is
+//! between, it is the handler's, or that of what the handler needs, and no event should pay for it: the breaker opens. It is
 //! a circuit breaker (Nygard, "Release It!"): open, nothing is called; half-open, one event is tried at a time; a success
 //! closes it.
 

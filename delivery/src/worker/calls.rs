@@ -24,7 +24,7 @@ pub(crate) struct Call {
     pub(crate) began_ns: u64,
     /// The opening of the breaker that it is a probe of.
     pub(crate) probes: Option<Opening>,
-    /// Its records; those of one lane stand together, in order.
+    /// Its records; those of one lane are together, in order.
     pub(crate) records: Run<Id>,
 }
 

@@ -64,7 +64,7 @@ pub enum Effect {
         /// The panic.
         panicked: Option<String>,
     },
-    /// The breaker opened: what feeds the handler is to stop.
+    /// The breaker opened: what feeds the handler should stop.
     BreakerOpened {
         /// Why.
         cause: String,
@@ -73,7 +73,7 @@ pub enum Effect {
     },
     /// The breaker closed: an event was handled.
     BreakerClosed,
-    /// It does not come back, and the service is to end.
+    /// It does not come back, and the service should end.
     GaveUp {
         /// Why.
         cause: String,

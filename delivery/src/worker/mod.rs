@@ -181,7 +181,7 @@ impl<R: Routed> Worker<R> {
         Some(now.instant + Duration::from_nanos(next.saturating_sub(now.ns)))
     }
 
-    /// Whether the driver is to make a handler now, and to say [`handler_made`](Self::handler_made) or
+    /// Whether the driver should make a handler now, and say [`handler_made`](Self::handler_made) or
     /// [`handler_not_made`](Self::handler_not_made).
     #[must_use]
     pub fn wants_handler(&self, now: &Now) -> bool {
@@ -260,7 +260,7 @@ impl<R: Routed> Worker<R> {
         }
     }
 
-    /// The next thing that the driver is to do.
+    /// The next thing that the driver should do.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }

@@ -70,7 +70,7 @@ pub(crate) struct History {
     committed: HashMap<Tenure, i64>,
     /// By partition: the generation of its present owner.
     present: Vec<u64>,
-    /// What was taken from a member while it stood still.
+    /// What was taken from a member while it was frozen.
     taken_from_frozen: HashSet<Tenure>,
     /// What a member knows to have ended.
     ended: HashSet<Tenure>,
@@ -109,7 +109,7 @@ impl History {
         self.present[tenure.partition] = tenure.generation;
     }
 
-    /// A member thawed from which a partition was taken while it stood still for so long that it can know.
+    /// A member thawed from which a partition was taken while it was frozen for so long that it can know.
     pub(crate) fn thawed_without(&mut self, tenure: Tenure) {
         self.taken_from_frozen.insert(tenure);
         self.report.zombies += 1;

@@ -21,7 +21,7 @@ pub enum Violation {
     /// A record could be started and was not.
     #[error("partition {0}: offset {1} could be started, and nothing of its key is worked on, but it was not")]
     Blocked(usize, i64),
-    /// A record was settled before one of its key that stands before it.
+    /// A record was settled before one of its key that is before it.
     #[error("partition {0}: offset {1} was settled before an earlier event of its key")]
     OutOfOrder(usize, i64),
     /// A record was settled twice by one owner.
@@ -42,7 +42,7 @@ pub enum Violation {
     /// A record was read of a topic that somebody paused, or whose handler is not there.
     #[error("partition {0}: offset {1} was read although its topic is paused")]
     ReadWhilePaused(usize, i64),
-    /// A member that stood still acted on what another had got meanwhile.
+    /// A member that was frozen acted on what another had got meanwhile.
     #[error("partition {0}: offset {1} was started or finished by a thawed member after another had got its partition")]
     ZombieActed(usize, i64),
     /// A member worked on with what it knew to be another's.

@@ -46,7 +46,7 @@ impl Broker {
         self.notes.extend(notes.into_iter().map(|note| (from, note)));
     }
 
-    /// Whoever sent them does not hear of them.
+    /// The sender does not hear of them.
     pub(super) fn forget(&mut self, from: usize) {
         self.commits.retain(|(sender, ..)| *sender != from);
     }

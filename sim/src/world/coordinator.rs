@@ -23,7 +23,7 @@ const TOLD_WITHIN_MS: usize = 60;
 /// Who has a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    Nobody,
+    None,
     Owns(usize),
     Leaves(usize),
 }
@@ -42,7 +42,7 @@ pub(super) struct Session {
     heard: Instant,
     /// It may be given partitions.
     joined: bool,
-    /// Taken from it while it stands still.
+    /// Taken from it while it is frozen.
     taken: Vec<Tenure>,
 }
 
@@ -83,10 +83,10 @@ impl World {
         }
     }
 
-    /// It has thawed: its client asks the group where it stands.
-    pub(super) fn thawed(&mut self, at: usize, stood: Duration) {
+    /// It has thawed: its client asks the group what it still has.
+    pub(super) fn thawed(&mut self, at: usize, frozen: Duration) {
         let taken = std::mem::take(&mut self.sessions[at].taken);
-        if stood >= LEASE {
+        if frozen >= LEASE {
             for tenure in taken {
                 self.history.thawed_without(tenure);
             }
@@ -119,7 +119,7 @@ impl World {
         let ready: Vec<usize> = self.processes().into_iter().filter(can_take).collect();
         let mut given: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         for partition in 0..PARTITIONS {
-            if self.owners[partition] != Owner::Nobody {
+            if self.owners[partition] != Owner::None {
                 continue;
             }
             let Some(to) = self.rng.pick(&ready) else { return };
@@ -185,7 +185,7 @@ impl World {
         if !self.is_owner(at, *tenure) {
             return Ok(());
         }
-        self.owners[partition] = Owner::Nobody;
+        self.owners[partition] = Owner::None;
         if !in_order {
             return Ok(());
         }
@@ -212,7 +212,7 @@ impl World {
         let owned: Vec<usize> = (0..PARTITIONS).filter(|partition| self.owners[*partition].is(gone)).collect();
         self.history.report.taken += owned.len() as u64;
         for partition in &owned {
-            self.owners[*partition] = Owner::Nobody;
+            self.owners[*partition] = Owner::None;
         }
         let generation = |partition: usize| self.generations[partition];
         owned.into_iter().map(|partition| Tenure { partition, generation: generation(partition) }).collect()

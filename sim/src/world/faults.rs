@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// A process stands still: its threads, its client, all of it, wherever it was.
+    /// A process freezes: its threads, its client, all of it, wherever it was.
     fn freeze(&mut self, at: usize) {
         let until = self.now + self.for_a_while();
         if let Some(process) = self.processes[at].as_mut().filter(|process| !process.is_frozen()) {

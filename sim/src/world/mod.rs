@@ -71,7 +71,7 @@ impl World {
             history: History::new(PARTITIONS),
             processes: Vec::new(),
             sessions: Vec::new(),
-            owners: [Owner::Nobody; PARTITIONS],
+            owners: [Owner::None; PARTITIONS],
             generations: [0; PARTITIONS],
             broker: Broker::new(PARTITIONS, now),
             max_metadata_bytes,
@@ -109,7 +109,7 @@ impl World {
         Ok(self.history.report)
     }
 
-    /// What is not as it is to be in the end.
+    /// What is not as it should be in the end.
     fn unrest(&self) -> Option<Violation> {
         if let Some((partition, offset)) = self.history.unsettled() {
             return Some(Violation::Stuck(partition, offset));

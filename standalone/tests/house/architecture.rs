@@ -37,7 +37,7 @@ fn sources_of(name: &str) -> Vec<(String, Source)> {
 #[track_caller]
 fn only_in(paths: &[&str], what: &str, does: impl Fn(&Source) -> bool) {
     let doing: Vec<String> = sources().into_iter().filter(|(_, source)| does(source)).map(|(file, _)| file).collect();
-    assert!(!doing.is_empty(), "nobody does it, so this test looks for the wrong thing: {what}");
+    assert!(!doing.is_empty(), "no file does it, so this test looks for the wrong thing: {what}");
     let outside: Vec<&String> = doing.iter().filter(|file| !paths.iter().any(|path| file.starts_with(path))).collect();
     assert!(outside.is_empty(), "{what}, outside {paths:?}: {outside:?}");
 }

@@ -52,7 +52,7 @@ fn each_service_knows_and_accepts_every_variable_it_is_given() {
     let compose = compose();
     for (service, container) in ours(&compose) {
         let settings = accepted(service, &environment(container));
-        assert!(settings.host.is_unspecified(), "a container's loopback address is reached by nobody else");
+        assert!(settings.host.is_unspecified(), "a container's loopback address is reached by no one else");
         assert!(settings.management_host.is_unspecified());
     }
 }

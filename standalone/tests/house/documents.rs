@@ -21,7 +21,7 @@ fn table(text: &str, head: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What stands between backticks, outside of blocks of code.
+/// What is between backticks, outside of blocks of code.
 fn quoted(text: &str) -> Vec<String> {
     let mut in_block = false;
     let prose: Vec<&str> = text

@@ -187,7 +187,7 @@ fn the_build_gets_every_member_of_the_workspace_and_no_secret() {
     let_in.sort_unstable();
     expected.sort();
     assert_eq!(let_in, expected);
-    // What stands last counts.
+    // The last one counts.
     let last = lines.iter().rposition(|line| line.starts_with('!')).unwrap();
     for left_out in ["**/.env", "**/target", "**/*.db"] {
         assert!(lines[last..].contains(&left_out), "{left_out}");

@@ -1,4 +1,4 @@
-//! The house in order: rooms that keep apart, and files beside the code (compose, Dockerfile, `.env.example`, documents)
+//! The house in order: modules that keep apart, and files next to the code (compose, Dockerfile, `.env.example`, documents)
 //! that say what the code says. Nothing is started here; files are read.
 
 // A test that cannot go on panics; that is what its unwraps are for.

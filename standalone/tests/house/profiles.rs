@@ -1,4 +1,4 @@
-//! How the programs are built: panics unwind, for all that survives them stands on that, and none is on demand.
+//! How the programs are built: panics unwind, for all that survives them depends on that, and none is on demand.
 
 use crate::project::{members, read};
 

@@ -1,4 +1,4 @@
-//! The tree of actors: how each stands, and what an operator can tell it.
+//! The tree of actors: the state of each, and what an operator can tell it.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const TOPIC: &str = "user.events";
 /// What can be restarted on command on the way of a user event.
 const RESTARTED: [&str; 4] = [HANDLER, "shard-0/router", "shard-0/consumer", "shard-0/producer"];
 
-/// Sends micro-2 a user event that says what its handler is to suffer, of a user who is new.
+/// Sends micro-2 a user event that says how its handler should fail, of a user who is new.
 fn poke(program: &Program, chaos: &str) -> u64 {
     let user = new_user();
     program.send_to_micro_2(TOPIC, &user_event(user, chaos));
@@ -30,7 +30,7 @@ fn user_event(user: u64, chaos: &str) -> Value {
     json!({"userId": user, "action": "user_created", "data": {"fullName": "John Doe", "chaos": chaos}})
 }
 
-/// How an actor of micro-2 stands.
+/// The state of an actor of micro-2.
 #[track_caller]
 fn actor(program: &Program, path: &str) -> Value {
     let answer = program.manage("micro-2", &format!("/actors/{path}"));
@@ -55,7 +55,7 @@ fn taken(program: &Program, path: &str, verb: &str) -> Value {
     command
 }
 
-/// The command as it stands now.
+/// The command as it is now.
 #[track_caller]
 fn now(program: &Program, command: &Value) -> Value {
     program.manage("micro-2", command["links"]["self"].as_str().unwrap()).json().unwrap()
@@ -193,13 +193,13 @@ fn actors_are_restarted_on_command_under_load_and_each_event_is_handled_once_and
 /// A handler that cannot answer, on a program that has published no answer yet: three events of one user, of which it has
 /// one in flight until [`ANSWERS`] is there again. Gives the user.
 #[track_caller]
-fn one_in_hand_and_two_behind_it(broker: &EmbeddedBroker, program: &Program) -> u64 {
+fn one_in_flight_and_two_behind_it(broker: &EmbeddedBroker, program: &Program) -> u64 {
     broker.hide_topic(ANSWERS, true).unwrap();
     let user = new_user();
     for _ in 0..3 {
         program.send_to_micro_2(TOPIC, &user_event(user, "sleep:1"));
     }
-    wait_for("one in hand and two behind it", || {
+    wait_for("one in flight and two behind it", || {
         let handler = actor(program, HANDLER);
         (handler["inFlight"] == 1 && handler["mailbox"] == 2).then_some(())
     });
@@ -214,20 +214,20 @@ fn patient(start: Start) -> Start {
 }
 
 #[test]
-fn a_stopped_handler_ends_what_it_has_in_hand_and_keeps_the_rest_until_it_is_started() {
+fn a_stopped_handler_ends_what_it_has_in_flight_and_keeps_the_rest_until_it_is_started() {
     let broker = embedded_broker();
     let mut program = patient(harmful()).on(&broker).start().ready();
-    let slow = one_in_hand_and_two_behind_it(&broker, &program);
+    let slow = one_in_flight_and_two_behind_it(&broker, &program);
     let stop = taken(&program, HANDLER, "stop");
     wait_for("its state", || (actor(&program, HANDLER)["state"] == "stopped").then_some(()));
-    assert_eq!(now(&program, &stop)["state"], "pending", "one event is in hand");
+    assert_eq!(now(&program, &stop)["state"], "pending", "one event is in flight");
     assert_eq!(give(&program, HANDLER, "start").status(), 409, "while the stop is pending");
     broker.hide_topic(ANSWERS, false).unwrap();
     let stop = ended(&program, &stop);
     assert_eq!((&stop["state"], &stop["error"]), (&json!("done"), &Value::Null), "{stop}");
     wait_for("its count", || (actor(&program, HANDLER)["handled"] != 0).then_some(()));
     let handler = actor(&program, HANDLER);
-    assert_eq!((&handler["handled"], &handler["mailbox"]), (&json!(1), &json!(2)), "what was in hand, and no more");
+    assert_eq!((&handler["handled"], &handler["mailbox"]), (&json!(1), &json!(2)), "what was in flight, and no more");
 
     wait_for("the pause", || {
         let status = program.status("micro-2");
@@ -250,14 +250,14 @@ fn a_stopped_handler_ends_what_it_has_in_hand_and_keeps_the_rest_until_it_is_sta
         assert_eq!(refused.json::<Value>().unwrap()["detail"], format!("{HANDLER}: {why}"));
     }
     let began = Instant::now();
-    wait_for("longer than a frontier may stand", || {
+    wait_for("longer than a frontier may rest", || {
         let readiness = program.get("micro-2", "/readyz").text().unwrap();
-        assert!(!readiness.contains(" stands at offset "), "it is no stall: {readiness}");
+        assert!(!readiness.contains(" is stalled at offset "), "it is no stall: {readiness}");
         (began.elapsed() > STALL_AFTER + Duration::from_secs(3)).then_some(())
     });
     // Its sibling goes on, what comes for it stays in its log, and what waits in its lanes waits.
     let late = poke(&program, "sleep:1");
-    program.send_to_micro_2("micro-1.events", &json!({"userId": slow, "action": "beside"}));
+    program.send_to_micro_2("micro-1.events", &json!({"userId": slow, "action": "elsewhere"}));
     wait_for("the sibling", || (program.actor("micro-2", "micro-1.events")["handled"] == 1).then_some(()));
     assert!(program.notifications(late).is_empty());
     assert_eq!(actor(&program, HANDLER)["handled"], 1);
@@ -276,12 +276,12 @@ fn a_service_with_a_stopped_handler_stops_in_order_and_the_next_one_handles_what
     let broker = embedded_broker();
     let start = || patient(Start::both()).on(&broker).env("CHAOS", "true");
     let mut program = start().start().ready();
-    let slow = one_in_hand_and_two_behind_it(&broker, &program);
+    let slow = one_in_flight_and_two_behind_it(&broker, &program);
     let stop = taken(&program, HANDLER, "stop");
     broker.hide_topic(ANSWERS, false).unwrap();
     assert_eq!(ended(&program, &stop)["state"], "done");
     // Or the next program would store it too.
-    wait_for("what was in hand", || (program.notifications(slow).len() == 1).then_some(()));
+    wait_for("what was in flight", || (program.notifications(slow).len() == 1).then_some(()));
     assert!(program.stop().success());
 
     let mut program = start().start().ready();

@@ -324,5 +324,5 @@ fn the_healthcheck_exits_0_while_all_is_ready_and_1_otherwise() {
     let mut program = program.ready();
     wait_for("health", || (program.healthcheck().code() == Some(0)).then_some(()));
     assert!(program.stop().success());
-    assert_eq!(program.healthcheck().code(), Some(1), "nobody listens any more");
+    assert_eq!(program.healthcheck().code(), Some(1), "no one listens any more");
 }

@@ -195,8 +195,8 @@ fn until_the_broker_has_the_dead_letter_nothing_is_committed_past_its_record() {
     let topic = "micro-1.events";
     let event = |user: u64, id: &str| Out::new(topic, user, good(topic, user).to_string()).header("ce_id", id);
     let big = Out::new(topic, failing, "x".repeat(50_000)).header("ce_id", "big");
-    let records =
-        [event(failing, "before"), big, event(failing, "behind"), event(other, "beside")].map(|out| out.partition(0));
+    let records = [event(failing, "before"), big, event(failing, "behind"), event(other, "elsewhere")]
+        .map(|out| out.partition(0));
     // On one partition, from its first offset on.
     assert_eq!(kafka.send_all(&records), [(0, 0), (0, 1), (0, 2), (0, 3)]);
 
@@ -208,9 +208,9 @@ fn until_the_broker_has_the_dead_letter_nothing_is_committed_past_its_record() {
         routed.iter().rev().map(|routed| routed["id"].as_str().unwrap().to_owned()).collect()
     };
     wait_for("attempts at the dead letter", || (program.delayed_dead_letters().len() >= 3).then_some(()));
-    wait_for("the other key", || ids(&program).contains(&"beside".to_owned()).then_some(()));
+    wait_for("the other key", || ids(&program).contains(&"elsewhere".to_owned()).then_some(()));
     wait_for("the commit up to the record", || (kafka.committed_in("micro-2-group", topic, 0) == 1).then_some(()));
-    assert_eq!(ids(&program), ["before", "beside"], "its own key waits, other keys go on");
+    assert_eq!(ids(&program), ["before", "elsewhere"], "its own key waits, other keys go on");
     // Reachability is measured a moment after the start; then this is all that keeps it from being ready.
     wait_for("readiness to name the dead letter alone", || {
         let readiness = program.get("micro-2", "/readyz");
@@ -225,6 +225,6 @@ fn until_the_broker_has_the_dead_letter_nothing_is_committed_past_its_record() {
     let letter = kafka.read(&format!("{topic}.dlq")).wait_for(|_| true);
     assert_eq!((origin(&letter), letter.value.map(|value| value.len())), ((0, 1), Some(50_000)));
     wait_for("the commit behind all", || (kafka.committed_in("micro-2-group", topic, 0) == 4).then_some(()));
-    assert_eq!(ids(&program), ["big", "behind"], "what was settled beside it is not handled again");
+    assert_eq!(ids(&program), ["big", "behind"], "what was settled meanwhile is not handled again");
     assert!(program.stop().success());
 }

@@ -102,7 +102,7 @@ fn a_paused_topic_is_not_read_while_others_are_and_when_it_is_resumed_each_of_it
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.json::<Value>().unwrap(), json!({"topic": TOPIC, "paused": true, "partitions": 8}));
     (0..BACKLOG).for_each(|_| burst(&kafka, &users));
-    let place = kafka.send(&Out::new(STUCK, users[0], json!({"userId": users[0], "action": "beside"}).to_string()));
+    let place = kafka.send(&Out::new(STUCK, users[0], json!({"userId": users[0], "action": "elsewhere"}).to_string()));
     wait_for("an event of another topic", || settled(&program, STUCK).contains(&place).then_some(()));
     wait_for("the pause to be shown", || {
         let shown = (paused(&program, TOPIC), paused(&program, STUCK));

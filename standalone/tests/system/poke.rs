@@ -84,7 +84,7 @@ fn hang_is_cancelled_at_the_deadline_while_the_others_go_on() {
     let mut program = start().env("MICRO_2_HANDLER_DEADLINE_MS", "4000").start().ready();
     let (harmed, well) = (new_user(), new_user());
     poke(&program, harmed, &json!("hang"));
-    wait_for("it to be in hand", || (program.actor("micro-2", "user.events")["running"] == 1).then_some(()));
+    wait_for("it to be in flight", || (program.actor("micro-2", "user.events")["running"] == 1).then_some(()));
     poke(&program, well, &Value::Null);
     wait_for("the other's notification", || (!program.notifications(well).is_empty()).then_some(()));
     let told = attempts(&program, "micro-2", "user.events", harmed, "dead_lettered");

@@ -70,32 +70,32 @@ fn often_committing(start: Start) -> Start {
 
 /// How many records the service has in flight.
 #[track_caller]
-fn in_hand(program: &Program, service: &str) -> u64 {
+fn in_flight(program: &Program, service: &str) -> u64 {
     program.status(service)["consumer"]["inFlight"].as_u64().unwrap()
 }
 
-/// micro-1 has stored and committed all that was sent, and a burst more is in its hand: it cannot be stored before the
+/// micro-1 has stored and committed all that was sent, and a burst more is in flight: it cannot be stored before the
 /// transaction of this connection ends.
 #[track_caller]
-fn with_a_burst_in_hand(program: &Program, load: &mut Load, folder: &tempfile::TempDir) -> Database {
+fn with_a_burst_in_flight(program: &Program, load: &mut Load, folder: &tempfile::TempDir) -> Database {
     let mut database = Database::open(folder.path());
     load.assert_stored_once_in_order(&mut database);
     load.kafka.wait_until_all_is_committed("micro-1-group", "notification.events");
     database.execute("BEGIN EXCLUSIVE".to_owned());
     load.burst();
-    wait_for("all of it to be in flight", || (in_hand(program, "micro-1") == BURST as u64).then_some(()));
+    wait_for("all of it to be in flight", || (in_flight(program, "micro-1") == BURST as u64).then_some(()));
     database
 }
 
 #[test]
-fn what_micro_1_has_in_hand_when_it_is_told_to_stop_is_finished_and_committed() {
+fn what_micro_1_has_in_flight_when_it_is_told_to_stop_is_finished_and_committed() {
     let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
     let mut load = Load::notifications(&broker);
     let mut database = wait_for("a stop in the middle of the first attempts", || {
         let start = Start::one("micro-1").env("DRAIN_DEADLINE_MS", "8000");
         let mut program = start.on(&broker).keeping(&folder).start().ready();
         // With nothing before it but what an earlier round may have left.
-        let mut database = with_a_burst_in_hand(&program, &mut load, &folder);
+        let mut database = with_a_burst_in_flight(&program, &mut load, &folder);
         program.signal(libc::SIGTERM);
         wait_for("the drain", || (!program.journal("stopping").is_empty()).then_some(()));
         database.execute("ROLLBACK".to_owned());
@@ -109,13 +109,13 @@ fn what_micro_1_has_in_hand_when_it_is_told_to_stop_is_finished_and_committed() 
 }
 
 #[test]
-fn what_micro_1_had_in_hand_when_it_crashed_comes_again() {
+fn what_micro_1_had_in_flight_when_it_crashed_comes_again() {
     let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
     let start = || often_committing(Start::one("micro-1")).on(&broker).keeping(&folder).start();
     let mut load = Load::notifications(&broker);
     let mut program = start().ready();
     load.burst();
-    let mut database = with_a_burst_in_hand(&program, &mut load, &folder);
+    let mut database = with_a_burst_in_flight(&program, &mut load, &folder);
     wait_for("a failed attempt", || (!program.routed("micro-1", "outcome=retry").is_empty()).then_some(()));
     program.kill();
     database.execute("ROLLBACK".to_owned());
@@ -126,7 +126,7 @@ fn what_micro_1_had_in_hand_when_it_crashed_comes_again() {
 }
 
 #[test]
-fn what_micro_2_had_in_hand_when_it_crashed_comes_again() {
+fn what_micro_2_had_in_flight_when_it_crashed_comes_again() {
     let (broker, folder) = (embedded_broker(), tempfile::tempdir().unwrap());
     let one = Start::one("micro-1").on(&broker).keeping(&folder).start().ready();
     // It has attempts for longer than the topic is hidden.
@@ -137,7 +137,7 @@ fn what_micro_2_had_in_hand_when_it_crashed_comes_again() {
     broker.hide_topic("notification.events", true).unwrap();
     let mut load = Load::user_events(&broker);
     load.burst();
-    wait_for("all of it to be in flight", || (in_hand(&two, "micro-2") == BURST as u64).then_some(()));
+    wait_for("all of it to be in flight", || (in_flight(&two, "micro-2") == BURST as u64).then_some(()));
     wait_for("a failed attempt", || (!two.routed("micro-2", "outcome=retry").is_empty()).then_some(()));
     two.kill();
     broker.hide_topic("notification.events", false).unwrap();

@@ -211,7 +211,7 @@ fn while_the_dead_letter_topic_is_missing_the_record_stays_owned_and_others_go_o
     refuse(folder.path(), failing);
     let lies = kafka.send_all(&[notification(failing, "a"), notification(failing, "b")]);
     assert_owned(&program, Some(&kafka), failing, lies[0]);
-    // With one attempt, whoever came in one batch with the failing one would be given up with it: so it comes later.
+    // With one attempt, an event that came in one batch with the failing one would be given up with it: so it comes later.
     kafka.send_all(&[notification(other, "c")]);
     wait_for_outcome(&program, "micro-1", other, "handled");
     assert_owned(&program, Some(&kafka), failing, lies[0]);

@@ -64,7 +64,7 @@ fn one(commit: &Commit, settled: &[i64], below: &[i64], broken: &mut Broken) {
         return add(format!("{offset} is committed, and the log has {length}"));
     }
     if end > 0 && below[end - 1] > *at_ms {
-        // The first of them, for whoever looks for the cause.
+        // The first of them, for the one who looks for the cause.
         let first = settled[..end].iter().position(|time| time > at_ms).unwrap_or(0);
         let late = late_by(settled[first], *at_ms);
         add(format!("{offset} is committed at {at_ms}, and {first} is settled {late}"));

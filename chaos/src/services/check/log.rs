@@ -23,7 +23,7 @@ pub(super) fn check(evidence: &Evidence, broken: &mut Broken) {
     letters(evidence, broken);
 }
 
-/// Every logged event has exactly one row, and the rows of a key stand as its events.
+/// Every logged event has exactly one row, and the rows of a key are in the order of its events.
 fn rows(evidence: &Evidence, broken: &mut Broken) {
     let mut by_mark: HashMap<&str, Vec<&Row>> = HashMap::new();
     for row in &evidence.rows {

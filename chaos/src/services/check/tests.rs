@@ -118,7 +118,7 @@ fn an_acknowledgement_without_its_record_is_found() {
 }
 
 #[test]
-fn a_post_that_is_there_twice_or_though_refused_or_that_nobody_made_is_found() {
+fn a_post_that_is_there_twice_or_though_refused_or_that_no_one_made_is_found() {
     let twice =
         broken_by(|run| run.events.push(Record { headers: "ce_id=x,ce_correlationid=7-1".into(), ..event(4, 1) }));
     assert!(twice.contains(&"what is posted once is one event"), "{twice:?}");

@@ -58,7 +58,7 @@ fn what_the_group_takes_no_commit_of_is_noted_and_the_next_owner_leaves_it_out()
 }
 
 #[test]
-fn a_note_is_outdated_by_a_later_commit_and_by_whoever_sets_the_offsets() {
+fn a_note_is_outdated_by_a_later_commit_and_by_setting_the_offsets() {
     let mut kit = Kit::roomy();
     let one = kit.assign("t", 0);
     let slot = one.0;
@@ -80,7 +80,7 @@ fn a_note_is_outdated_by_a_later_commit_and_by_whoever_sets_the_offsets() {
 }
 
 #[test]
-fn beside_an_offset_that_was_set_by_hand_nothing_is_noted_before_the_next_commit() {
+fn after_an_offset_was_set_by_hand_nothing_is_noted_before_the_next_commit() {
     let (mut kit, one @ (slot, _)) = going_on_from(&offset(0, ""), 3);
     kit.settle(one, [0]);
     assert!(kit.is_unsaid(slot) && kit.note().is_none());
@@ -103,7 +103,7 @@ fn commits_that_were_surely_refused_take_no_name_from_one_that_may_have_been_tak
 }
 
 #[test]
-fn a_note_counts_also_beside_a_commit_whose_answer_was_lost() {
+fn a_note_counts_also_with_a_commit_whose_answer_was_lost() {
     let (mut kit, one @ (slot, _)) = going_on_from(&offset(0, "~1"), 20);
     kit.settle(one, [0]);
     // The broker took it, and no one heard of that.

@@ -189,7 +189,7 @@ fn of_a_call_that_panics_with_many_events_no_attempt_counts_and_each_is_tried_al
 }
 
 #[test]
-fn in_a_batch_what_stands_behind_a_failed_event_of_its_key_waits_with_it() {
+fn in_a_batch_what_is_behind_a_failed_event_of_its_key_waits_with_it() {
     let batches = WorkerPolicy { max_events_per_call: 10, max_calls: 1, ..policy() };
     let mut bench = Bench::new(batches);
     bench.arrive(["a", "b", "a"]);

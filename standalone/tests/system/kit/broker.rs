@@ -1,4 +1,4 @@
-//! An embedded broker in the test's own process, beside which other tests start programs.
+//! An embedded broker in the test's own process, for which other tests start programs.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

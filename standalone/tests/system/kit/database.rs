@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::GIVE_UP;
 
-/// micro-1's database, beside micro-1.
+/// micro-1's database, while micro-1 runs.
 pub(crate) struct Database {
     runtime: tokio::runtime::Runtime,
     connection: SqliteConnection,

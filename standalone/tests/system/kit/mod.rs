@@ -1,4 +1,4 @@
-//! What the tests stand on: a broker, the program as a process, HTTP, another Kafka client, and waiting for a state.
+//! What the tests are built on: a broker, the program as a process, HTTP, another Kafka client, and waiting for a state.
 
 mod broker;
 mod database;

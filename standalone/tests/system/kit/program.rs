@@ -26,7 +26,7 @@ pub(crate) struct Program {
 }
 
 /// Has a shell close what it inherits but the first three descriptors, and become the program. An embedded broker does not
-/// keep its sockets from those whom its process starts: whoever holds one holds a connection open that the broker has
+/// keep its sockets from those whom its process starts: a process that holds one holds a connection open that the broker has
 /// closed, or its port. (To have them closed on exec would take unsafe code.)
 const CLOSE_AND_BECOME: &str = r#"for fd in /dev/fd/*; do
   fd=${fd##*/}
@@ -219,7 +219,7 @@ impl Program {
         self.get(service, "/api/kafka/status").json().unwrap()
     }
 
-    /// How a handler stands, as `/api/kafka/status` has it.
+    /// The state of a handler, as `/api/kafka/status` has it.
     #[track_caller]
     pub(crate) fn actor(&self, service: &str, topic: &str) -> Value {
         let status = self.status(service);

@@ -1,5 +1,5 @@
 //! A Kafka client that shares no code with the product: it writes any bytes, reads topics with keys and headers, and
-//! asks where a group stands. It serves the embedded broker and a cluster.
+//! asks what a group has committed. It serves the embedded broker and a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
@@ -140,7 +140,7 @@ impl Raw {
     fn producer(config: &ClientConfig, adjust: impl FnOnce(&mut ClientConfig)) -> Producer {
         let mut config = config.clone();
         config
-            // Java's placement, as the product has it: a user's records lie in one partition whoever wrote them.
+            // Java's placement, as the product has it: a user's records lie in one partition whichever client wrote them.
             .set("partitioner", "murmur2_random")
             .set("enable.idempotence", "true")
             .set("message.max.bytes", "2000000");

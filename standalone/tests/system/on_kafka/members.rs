@@ -1,4 +1,4 @@
-//! Members that stand still, and members that keep their identity over a restart.
+//! Members that are frozen, and members that keep their identity over a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::kit::{Out, Place, Program, Raw, Start, new_user, wait_for};
 const TOPIC: &str = "user.events";
 
 /// The journal's lines on events of the topic that were handled. An attempt that failed (a record that the broker did not
-/// take in time, because the program stood still) is none of them.
+/// take in time, because the program was frozen) is none of them.
 fn handled(program: &Program) -> Vec<Value> {
     let mut routed = program.journal("routed");
     routed.retain(|entry| entry["topic"] == TOPIC && entry["outcome"] == "handled");
@@ -50,7 +50,7 @@ fn on_kafka_a_member_frozen_past_its_session_timeout_starts_and_finishes_nothing
     // Where topics have partitions alike, the assignors give one member the one topic, and the other the other.
     raw.create_topic("micro-1.events", 1);
     let groups = Groups::new();
-    // One event at a time, so that thousands stand in the lanes when it freezes.
+    // One event at a time, so that thousands are in the lanes when it freezes.
     let start = || on(Start::one("micro-2"), kafka.brokers(), &groups).env("MAX_IN_FLIGHT", "1").start();
     let frozen = start().ready();
     let all = assigned(&frozen, "micro-2");
@@ -72,8 +72,8 @@ fn on_kafka_a_member_frozen_past_its_session_timeout_starts_and_finishes_nothing
     wait_for("it to hear of its loss", || (!frozen.journal("partitions lost").is_empty()).then_some(()));
     wait_for("it to have a share again", || (!assigned(&frozen, "micro-2").is_empty()).then_some(()));
 
-    // A busy machine may have had it stand still at other times too.
-    assert!(!frozen.journal("stood still: holds everything until the broker confirms its membership").is_empty());
+    // A busy machine may have frozen it at other times too.
+    assert!(!frozen.journal("was frozen: holds everything until the broker confirms its membership").is_empty());
     let (by_frozen, by_other) = (handled_at(&frozen), handled_at(&other));
     let late: Vec<_> = by_frozen
         .iter()
@@ -85,7 +85,7 @@ fn on_kafka_a_member_frozen_past_its_session_timeout_starts_and_finishes_nothing
 
 #[test]
 #[ignore = "wants a real Kafka: dev/kafka -- cargo test -- --include-ignored"]
-fn on_kafka_a_member_frozen_for_less_than_its_session_timeout_goes_on_where_it_stood() {
+fn on_kafka_a_member_frozen_for_less_than_its_session_timeout_goes_on_where_it_was() {
     let kafka = Cluster::start(&[]);
     let raw = Raw::new(kafka.brokers());
     let groups = Groups::new();
@@ -98,7 +98,7 @@ fn on_kafka_a_member_frozen_for_less_than_its_session_timeout_goes_on_where_it_s
     std::thread::sleep(Duration::from_secs(4));
     program.signal(libc::SIGCONT);
     raw.wait_until_all_is_committed(&groups.micro_2, TOPIC);
-    // A busy machine may have had it stand still at other times too.
+    // A busy machine may have frozen it at other times too.
     assert!(!program.journal("membership confirmed").is_empty());
     assert!(program.journal("partitions lost").is_empty());
     assert_eq!((handled(&program).len(), handled_at(&program).len()), (2_000, 2_000), "each was handled once");

@@ -1,4 +1,4 @@
-//! Restarts: a service goes on where its group stands, and what is committed is settled.
+//! Restarts: a service goes on from what its group has committed, and what is committed is settled.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
