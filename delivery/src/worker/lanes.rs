@@ -49,7 +49,7 @@ impl LaneKey {
 #[derive(Debug)]
 pub struct Lanes<T> {
     by_key: FxHashMap<LaneKey, LaneId>,
-    lanes: Arena<Lane>,
+    by_place: Arena<Lane>,
     /// The items of all lanes, those included that run.
     items: Arena<Placed<T>>,
     /// Lanes that may run, in the order in which they became so.
@@ -98,7 +98,7 @@ impl<T> Lanes<T> {
     pub fn new(limit: usize) -> Self {
         Self {
             by_key: FxHashMap::default(),
-            lanes: Arena::new(),
+            by_place: Arena::new(),
             items: Arena::new(),
             ready: VecDeque::new(),
             limit,
@@ -128,12 +128,12 @@ impl<T> Lanes<T> {
     /// Adds an item at the end of its lane.
     pub fn push(&mut self, key: LaneKey, item: T) -> Id {
         let lane = *self.by_key.entry(key).or_insert_with(|| {
-            let lane = LaneId(self.lanes.insert(Lane { key, queue: Queue::EMPTY, state: LaneState::Ready }));
+            let lane = LaneId(self.by_place.insert(Lane { key, queue: Queue::EMPTY, state: LaneState::Ready }));
             self.ready.push_back(lane);
             lane
         });
         let id = self.items.insert(Placed { lane, item });
-        if let Some(lane) = self.lanes.get_mut(lane.0) {
+        if let Some(lane) = self.by_place.get_mut(lane.0) {
             self.items.push_back(&mut lane.queue, id);
             self.queued += 1;
         }
@@ -172,7 +172,7 @@ impl<T> Lanes<T> {
         }
         loop {
             let id = self.ready.pop_front()?;
-            let lane = self.lanes.get_mut(id.0)?;
+            let lane = self.by_place.get_mut(id.0)?;
             if let Some(first) = self.items.pop_front(&mut lane.queue) {
                 lane.state = LaneState::Running;
                 self.running += 1;
@@ -186,7 +186,7 @@ impl<T> Lanes<T> {
     /// The same for the first lane whose item is `wanted`. Looks at all that may run: for rare choices.
     pub fn start_where(&mut self, wanted: impl Fn(&T) -> bool) -> Option<Id> {
         let at = self.ready.iter().position(|id| {
-            let first = self.lanes.get(id.0).and_then(|lane| self.items.get(lane.queue.first()?));
+            let first = self.by_place.get(id.0).and_then(|lane| self.items.get(lane.queue.first()?));
             first.is_some_and(|placed| wanted(&placed.item))
         })?;
         let id = self.ready.remove(at)?;
@@ -198,7 +198,7 @@ impl<T> Lanes<T> {
     pub fn unstart(&mut self, id: Id) {
         let Some(at) = self.lane_of(id) else { return };
         self.put_back(at, std::iter::once(id));
-        if let Some(lane) = self.lanes.get_mut(at.0) {
+        if let Some(lane) = self.by_place.get_mut(at.0) {
             lane.state = LaneState::Ready;
             self.ready.push_front(at);
         }
@@ -206,7 +206,7 @@ impl<T> Lanes<T> {
 
     /// Starts the next item of a running lane, to be worked on together with the one before it, if `accept` agrees.
     pub fn join(&mut self, at: LaneId, accept: impl FnOnce(&T) -> bool) -> Option<Id> {
-        let lane = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Running)?;
+        let lane = self.by_place.get_mut(at.0).filter(|lane| lane.state == LaneState::Running)?;
         self.items.get(lane.queue.first()?).filter(|placed| accept(&placed.item))?;
         self.queued -= 1;
         self.items.pop_front(&mut lane.queue)
@@ -216,7 +216,7 @@ impl<T> Lanes<T> {
     pub fn put_back(&mut self, at: LaneId, items: impl DoubleEndedIterator<Item = Id>) -> Wait {
         self.last_wait = self.last_wait.wrapping_add(1);
         let wait = Wait(self.last_wait);
-        let Some(lane) = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Running) else {
+        let Some(lane) = self.by_place.get_mut(at.0).filter(|lane| lane.state == LaneState::Running) else {
             debug_assert!(false, "only a running lane takes items back");
             return wait;
         };
@@ -235,7 +235,7 @@ impl<T> Lanes<T> {
 
     /// What a lane waited for is over: it may run again, this item first, which is out of its queue.
     pub fn unwait(&mut self, at: LaneId, wait: Wait, id: Id) {
-        if let Some(lane) = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Waiting(wait)) {
+        if let Some(lane) = self.by_place.get_mut(at.0).filter(|lane| lane.state == LaneState::Waiting(wait)) {
             self.items.push_front(&mut lane.queue, id);
             self.queued += 1;
         }
@@ -244,7 +244,7 @@ impl<T> Lanes<T> {
 
     /// What a lane waited for is over: it may run again.
     pub fn resume(&mut self, at: LaneId, wait: Wait) {
-        if let Some(lane) = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Waiting(wait)) {
+        if let Some(lane) = self.by_place.get_mut(at.0).filter(|lane| lane.state == LaneState::Waiting(wait)) {
             lane.state = LaneState::Ready;
             self.ready.push_back(at);
         }
@@ -252,7 +252,7 @@ impl<T> Lanes<T> {
 
     /// What a running lane worked on has ended; its next item may run.
     pub fn release(&mut self, at: LaneId) {
-        let Some(lane) = self.lanes.get_mut(at.0).filter(|lane| lane.state == LaneState::Running) else {
+        let Some(lane) = self.by_place.get_mut(at.0).filter(|lane| lane.state == LaneState::Running) else {
             debug_assert!(false, "only a running lane is released");
             return;
         };
@@ -267,7 +267,7 @@ impl<T> Lanes<T> {
 
     /// A lane has no items any more.
     fn end(&mut self, at: LaneId) {
-        if let Some(lane) = self.lanes.remove(at.0) {
+        if let Some(lane) = self.by_place.remove(at.0) {
             self.by_key.remove(&lane.key);
         }
     }
@@ -275,9 +275,9 @@ impl<T> Lanes<T> {
     /// Takes out every item that was not started and that `gone` names.
     pub fn sweep(&mut self, mut gone: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut swept = Vec::new();
-        let Self { by_key, lanes, items, ready, .. } = self;
+        let Self { by_key, by_place, items, ready, .. } = self;
         by_key.retain(|_, id| {
-            let Some(lane) = lanes.get_mut(id.0) else { return false };
+            let Some(lane) = by_place.get_mut(id.0) else { return false };
             let mut kept = Queue::EMPTY;
             while let Some(item) = items.pop_front(&mut lane.queue) {
                 if items.get(item).is_some_and(|placed| gone(&placed.item)) {
@@ -291,11 +291,11 @@ impl<T> Lanes<T> {
             // `resume` is still to come.
             let stays = lane.state != LaneState::Ready || !lane.queue.is_empty();
             if !stays {
-                lanes.remove(id.0);
+                by_place.remove(id.0);
             }
             stays
         });
-        ready.retain(|id| lanes.get(id.0).is_some());
+        ready.retain(|id| by_place.get(id.0).is_some());
         self.queued -= swept.len();
         swept
     }

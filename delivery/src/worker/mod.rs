@@ -40,14 +40,11 @@ use self::timers::{Due, Timers};
 use crate::answer::Answer;
 use crate::assignment::Assignment;
 use crate::lease::Lease;
-use crate::member::stall::{MAX_SLOW_CALLS, SlowCall};
+use crate::member::stall::{MAX_SLOW_CALLS, SLOW_AFTER, SlowCall};
 use crate::now::{Now, nanos};
 use crate::outcome::Outcome;
 use crate::rng::Rng;
 use crate::sabotage::{self, Sabotage};
-
-/// A call that has run for so long is named, for it may hold a frontier up.
-const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// An attempt that ended, kept until it is told; its record is in its place until then.
 #[derive(Debug)]
