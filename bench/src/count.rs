@@ -1,7 +1,8 @@
 //! Drains a backlog of typed events once from the embedded broker, in one process and without Kafka: for counting the
-//! instructions of each thread. `raw` after the number of events drains by a raw `BaseConsumer` loop instead.
+//! instructions of each thread. `raw` after the number of events drains by a raw `BaseConsumer` loop instead; with `panics`
+//! one event in a hundred has its handler panic in its first attempt.
 //!
-//! `valgrind --tool=callgrind --separate-threads=yes target/release/count [EVENTS] [raw]`
+//! `valgrind --tool=callgrind --separate-threads=yes target/release/count [EVENTS] [raw|panics]`
 
 // A bench that cannot go on panics.
 #![allow(clippy::unwrap_used)]
@@ -19,13 +20,17 @@ use kafka_actors::settings::arguments;
 use kafka_actors::{Done, Event, Handler, HandlerResult};
 use rdkafka::message::Message as _;
 
-struct Count(Arc<AtomicU64>);
+struct Count {
+    handled: Arc<AtomicU64>,
+    panics: bool,
+}
 
 impl Handler for Count {
     type Event = UserEvent;
 
-    async fn handle(&self, _: &Event<UserEvent>) -> HandlerResult {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    async fn handle(&self, event: &Event<UserEvent>) -> HandlerResult {
+        assert!(!self.panics || event.record().offset() % 100 != 0 || event.attempt() > 1, "one in a hundred");
+        self.handled.fetch_add(1, Ordering::Relaxed);
         Ok(Done::Handled)
     }
 }
@@ -40,10 +45,11 @@ fn main() {
     let records = (0..events).map(|number| bench::user_event(number % KEYS + 1, number));
     // It stays, for a thread that ends gives its number in callgrind's output to the next one.
     let _producer = bench::produce(&brokers, &topic, "none", records);
-    if arguments().iter().any(|word| word == "raw") {
+    let is_said = |word: &str| arguments().iter().any(|said| said == word);
+    if is_said("raw") {
         drain_raw(&brokers, &topic, events);
     } else {
-        drain_ours(&brokers, &topic, events);
+        drain_ours(&brokers, &topic, events, is_said("panics"));
     }
 }
 
@@ -59,10 +65,10 @@ fn drain_raw(brokers: &str, topic: &str, events: u64) {
     }
 }
 
-fn drain_ours(brokers: &str, topic: &str, events: u64) {
+fn drain_ours(brokers: &str, topic: &str, events: u64, panics: bool) {
     let seen = Arc::new(AtomicU64::new(0));
     let handled = Arc::clone(&seen);
-    let route = Route::each(topic, move |_| Count(Arc::clone(&handled)));
+    let route = Route::each(topic, move |_| Count { handled: Arc::clone(&handled), panics });
     actix::System::new().block_on(async move {
         let service = bench::service(brokers, route, &[]);
         while seen.load(Ordering::Relaxed) < events {
