@@ -1,5 +1,5 @@
 //! Where is a record from its arrival to its end? In one vector, whatever its lane does, so that an unwinding panic loses none.
-//! Calls in flight are kept in the same way.
+//! Lanes and calls in flight are kept in the same way.
 
 /// Names an item of an [`Arena`] until it is removed; the name may then be given to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

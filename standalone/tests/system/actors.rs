@@ -7,7 +7,7 @@ use kafka_actors::kafka::EmbeddedBroker;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
-use crate::kit::{Database, Load, Program, Shared, Start, client, embedded_broker, new_user, wait_for};
+use crate::kit::{Database, Load, Program, Shared, Start, client, embedded_broker, new_user, user_event, wait_for};
 
 /// Where the handler of user events answers.
 const ANSWERS: &str = "notification.events";
@@ -22,12 +22,8 @@ const RESTARTED: [&str; 4] = [HANDLER, "shard-0/router", "shard-0/consumer", "sh
 /// Sends micro-2 a user event that says how its handler should fail, of a user who is new.
 fn poke(program: &Program, chaos: &str) -> u64 {
     let user = new_user();
-    program.send_to_micro_2(TOPIC, &user_event(user, chaos));
+    program.send_to_micro_2(TOPIC, &user_event(user, &json!(chaos)));
     user
-}
-
-fn user_event(user: u64, chaos: &str) -> Value {
-    json!({"userId": user, "action": "user_created", "data": {"fullName": "John Doe", "chaos": chaos}})
 }
 
 /// The state of an actor of micro-2.
@@ -197,7 +193,7 @@ fn one_in_flight_and_two_behind_it(broker: &EmbeddedBroker, program: &Program) -
     broker.hide_topic(ANSWERS, true).unwrap();
     let user = new_user();
     for _ in 0..3 {
-        program.send_to_micro_2(TOPIC, &user_event(user, "sleep:1"));
+        program.send_to_micro_2(TOPIC, &user_event(user, &json!("sleep:1")));
     }
     wait_for("one in flight and two behind it", || {
         let handler = actor(program, HANDLER);

@@ -2,21 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::kit::{Out, Place, Program, Raw, Start, embedded_broker, new_user, wait_for};
-
-/// A user event that micro-2 handles.
-fn user_event(user: u64, chaos: &Value) -> Value {
-    json!({"userId": user, "action": "user_created", "data": {"fullName": "John Doe", "chaos": chaos}})
-}
+use crate::kit::{Out, Place, Program, Raw, Start, embedded_broker, new_user, notification, user_event, wait_for};
 
 /// Sends a user event with that word; gives its place.
 fn poke(program: &Program, user: u64, chaos: &Value) -> Place {
     place(&program.send_to_micro_2("user.events", &user_event(user, chaos)))
-}
-
-/// A notification that micro-1 stores.
-fn notification(user: u64, chaos: &Value) -> Value {
-    json!({"userId": user, "type": "info", "content": "Hello", "data": {"chaos": chaos}})
 }
 
 /// Sends a notification with that word to micro-1; gives its place.

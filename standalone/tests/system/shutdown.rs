@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::kit::{
-    Database, Load, Out, Program, Raw, Start, client, embedded_broker, new_user, try_get, wait_for,
+    Database, Load, Out, Program, Raw, Start, client, embedded_broker, new_user, notification, try_get, wait_for,
     wait_for_a_random_moment,
 };
 
@@ -107,28 +107,27 @@ fn a_program_under_load_whose_broker_has_just_gone_down_ends_in_order_and_loses_
 fn a_stop_in_which_each_step_takes_all_of_its_time_ends_in_order() {
     let broker = embedded_broker();
     // A record that does not end, one whose end cannot be committed, and one that cannot be sent.
-    let settings = [("CHAOS", "true"), ("PUBLISH_DEADLINE_MS", "60000")];
-    let start =
-        settings.into_iter().fold(Start::one("micro-1").on(&broker), |start, (name, value)| start.env(name, value));
+    let start = Start::one("micro-1").on(&broker).env("CHAOS", "true").env("PUBLISH_DEADLINE_MS", "60000");
     let mut program = start.start().ready();
-    let notification = |chaos: &str| {
-        json!({"userId": new_user(), "type": "info", "content": "Hello", "data": {"chaos": chaos}}).to_string()
-    };
     // The client knows the topic, so that the next record of it waits for the broker alone.
     program.send_to_micro_2("micro-1.events", &json!({"userId": new_user()}));
     let raw = Raw::new(&broker.bootstrap());
     let actor = |field: &str| program.actor("micro-1", "notification.events")[field].as_u64().unwrap();
     // One after the other, so that they are not handled in one batch.
     for (begun, chaos) in [(1, "sleep:2000"), (2, "hang")] {
-        raw.send(&Out::new("notification.events", new_user(), notification(chaos)));
-        wait_for("it to be in flight", || (actor("queued") + actor("running") == begun).then_some(()));
+        let user = new_user();
+        raw.send(&Out::new("notification.events", user, notification(user, &json!(chaos)).to_string()));
+        let has_begun = || actor("queued") + actor("running") + actor("handled") == begun;
+        wait_for("it to be in flight", || has_begun().then_some(()));
     }
     broker.slow_down(Duration::from_mins(1)).unwrap();
     let body = json!({"message": {"userId": new_user()}, "topic": "micro-1.events"});
     let request = program.post("micro-1", "/api/kafka/send-to-micro2").json(&body);
     let asking = thread::spawn(move || request.send());
     let waits_for_the_broker = || program.status("micro-1")["producer"]["inFlight"] == 1;
-    wait_for("one to be handled", || (actor("handled") == 1 && waits_for_the_broker()).then_some(()));
+    wait_for("one to be handled, and one to wait for the broker", || {
+        (actor("handled") == 1 && waits_for_the_broker()).then_some(())
+    });
     ends_in_order(&mut program, libc::SIGTERM);
     drop(asking);
 }

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 pub(crate) use broker::{Broker, embedded_broker};
 pub(crate) use database::Database;
 pub(crate) use load::{BURST, Load, random_below, wait_for_a_random_moment};
@@ -57,6 +59,16 @@ pub(crate) fn new_user() -> u64 {
     // Random in its upper part, so that runs on one cluster do not meet.
     let run = uuid::Uuid::now_v7().as_u128() & 0xffff_ffff;
     u64::try_from(run).unwrap() * 4096 + NEXT.fetch_add(1, Ordering::Relaxed) % 4096 + 1
+}
+
+/// A user event that micro-2 handles, with the word that `CHAOS=true` has it obey.
+pub(crate) fn user_event(user: u64, chaos: &Value) -> Value {
+    json!({"userId": user, "action": "user_created", "data": {"fullName": "John Doe", "chaos": chaos}})
+}
+
+/// A notification that micro-1 stores, with such a word.
+pub(crate) fn notification(user: u64, chaos: &Value) -> Value {
+    json!({"userId": user, "type": "info", "content": "Hello", "data": {"chaos": chaos}})
 }
 
 /// A name that no other test has.
