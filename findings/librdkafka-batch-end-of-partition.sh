@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
 # Expected: to be told of the end of a partition moves no position. After a pause and a resume a consumer goes on with the
 #   next record.
-# Happens: where the end is read in a batch (`rd_kafka_consume_batch_queue`, which `Consumer.consume(n)` of confluent-kafka
-#   is), the position is one behind the end. `poll()` leaves it where it is. After pause and resume, and after each
-#   rebalance, in which librdkafka pauses and resumes by itself, the next fetch is out of range: with
-#   `auto.offset.reset=earliest` all records come again, and a record that was written meanwhile is skipped without a word.
+# Instead: where the end is read in a batch (`rd_kafka_consume_batch_queue`, which `Consumer.consume(n)` of confluent-kafka
+#   is), the position is one behind the end; `poll()` leaves it where it is. After pause and resume the next fetch is out of
+#   range, and with `auto.offset.reset=earliest` all records come again. By its source, not shown here: librdkafka pauses and
+#   resumes by itself in a rebalance, an error in the place of a record moves the position in the same way, and a record
+#   that is written before the next fetch is skipped.
 # Versions: librdkafka 2.12.1 (confluent-kafka 2.12.1, PyPI) does so; 2.16.0 (confluent-kafka 2.16.1) does not. rust-rdkafka
 #   0.39, the newest, is built with 2.12.1. Seen 2026-11-28.
 # Why it matters: a service that reads in batches and asks for `enable.partition.eof`, to know that it has caught up, repeats
-#   or loses records at the next rebalance. An error in the place of a record moves the position in the same way.
+#   or loses records at the next rebalance.
 # What to do: with such a version, leave `enable.partition.eof` off, and seek after an error that names a partition.
 # Needs: Python 3.9 or newer.
 set -euo pipefail
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp"
 
 cat >finding.py <<'END'
 import sys, time
